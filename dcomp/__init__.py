@@ -1,0 +1,209 @@
+"""SPMD collectives on NumPy arrays, on top of any MPI, that cannot be called wrong silently.
+
+>>> import dcomp as dc
+>>> total = dc.allreduce(dc.rank)        # every rank: 0 + 1 + ... + (dc.size - 1)
+
+``import dcomp`` starts neither MPI nor numba; the first use of a name that needs them does.
+"""
+
+# How it is laid out. Left may import right only (import-linter checks it):
+#
+#   _functions -> _world -> _communicator -> _collectives _nonblocking _persistent
+#                                            _point_to_point _objects _halo
+#              -> engine (requests, agreement, mpi, messages, pieces, operations, waiting, channel)
+#              -> _calls _explain -> _checks _buffers -> _ops -> _table _layout _errors _settings
+#
+#   _functions       the public functions; an omitted comm means COMM_WORLD
+#   _world           COMM_WORLD and COMM_SELF; their first use starts everything
+#   _communicator    who takes part: split, node, cart, shared arrays
+#   _collectives ... signatures and docstrings, one short def per call
+#   engine           how a call is carried out; the only place that calls MPI's communication
+#   _calls           one rank's call, its arguments checked by themselves
+#   _checks          what a rank says of its call, and the verdict on what all said; pure
+#   _explain         from a bad verdict to a message
+#   _ops, _table     one row per reduction; one row per collective
+#   _watch, _ends    who waits for whom, and how a job ends
+#   _launch          starting MPI, and telling a wrong start
+#   kernels          compiled loops; they know nothing of MPI
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._errors import (
+    CollectiveMismatchError,
+    DcompError,
+    DeadlockError,
+    LaunchError,
+    RankFailedError,
+    SettingError,
+    ShapeMismatchError,
+    UsageError,
+)
+from ._ops import BAND, BOR, BXOR, LAND, LOR, LXOR, MAX, MAXLOC, MIN, MINLOC, PROD, SUM, Op
+
+if TYPE_CHECKING:
+    from ._communicator import CartComm, Communicator
+    from ._functions import (
+        ANY_SOURCE,
+        ANY_TAG,
+        Envelope,
+        Plan,
+        Request,
+        allgather,
+        allgather_init,
+        allgather_object,
+        allreduce,
+        allreduce_init,
+        alltoall,
+        alltoall_init,
+        barrier,
+        barrier_init,
+        bcast,
+        bcast_init,
+        bcast_object,
+        block,
+        exchange,
+        exscan,
+        exscan_init,
+        gather,
+        gather_init,
+        gather_object,
+        iallgather,
+        iallreduce,
+        ialltoall,
+        ibarrier,
+        ibcast,
+        iexscan,
+        igather,
+        irecv,
+        ireduce,
+        ireduce_scatter,
+        iscan,
+        iscatter,
+        isend,
+        probe,
+        recv,
+        recv_object,
+        reduce,
+        reduce_init,
+        reduce_scatter,
+        reduce_scatter_init,
+        scan,
+        scan_init,
+        scatter,
+        scatter_init,
+        scatter_object,
+        send,
+        send_object,
+        sendrecv,
+        wait_all,
+    )
+
+    COMM_WORLD: Communicator
+    COMM_SELF: Communicator
+    rank: int
+    size: int
+
+__version__ = "0.1.0"
+
+#: The names that need MPI, and the modules that have them.
+_LAZY = {
+    **dict.fromkeys(("Communicator", "CartComm"), "._communicator"),
+    **dict.fromkeys(
+        (
+            "block",
+            "barrier",
+            "bcast",
+            "scatter",
+            "gather",
+            "allgather",
+            "alltoall",
+            "reduce",
+            "allreduce",
+            "reduce_scatter",
+            "scan",
+            "exscan",
+            "ibarrier",
+            "ibcast",
+            "iscatter",
+            "igather",
+            "iallgather",
+            "ialltoall",
+            "ireduce",
+            "iallreduce",
+            "ireduce_scatter",
+            "iscan",
+            "iexscan",
+            "barrier_init",
+            "bcast_init",
+            "scatter_init",
+            "gather_init",
+            "allgather_init",
+            "alltoall_init",
+            "reduce_init",
+            "allreduce_init",
+            "reduce_scatter_init",
+            "scan_init",
+            "exscan_init",
+            "send",
+            "isend",
+            "recv",
+            "irecv",
+            "sendrecv",
+            "probe",
+            "exchange",
+            "send_object",
+            "recv_object",
+            "bcast_object",
+            "scatter_object",
+            "gather_object",
+            "allgather_object",
+            "wait_all",
+            "ANY_SOURCE",
+            "ANY_TAG",
+            "Envelope",
+            "Plan",
+            "Request",
+        ),
+        "._functions",
+    ),
+}
+
+__all__ = [
+    "COMM_SELF",
+    "COMM_WORLD",
+    *("rank", "size"),
+    *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
+    *("SettingError", "ShapeMismatchError", "UsageError"),
+    *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Names that need MPI: the first use of one starts it."""
+    if name in ("rank", "size"):
+        return getattr(_world_module().world(), name)
+    if name == "COMM_WORLD":
+        value = _world_module().world()
+    elif name == "COMM_SELF":
+        value = _world_module().alone()
+    elif name in _LAZY:
+        _world_module()
+        value = getattr(import_module(_LAZY[name], __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _world_module() -> Any:
+    """The module of COMM_WORLD; MPI is loaded, and the way of the launch checked, before it is."""
+    from ._launch import load_mpi
+
+    load_mpi()
+    return import_module("._world", __name__)

@@ -1,0 +1,101 @@
+"""From what the user passes to what MPI can move: arrays, contiguous buffers, places to receive into."""
+
+from typing import Any
+
+import numpy as np
+
+
+def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bool]:
+    """`x` as an array that can be communicated, and whether it came as a scalar.
+
+    Raises
+    ------
+    TypeError     For Python objects and strings.
+    """
+    if type(x) is np.ndarray:
+        array, scalar = x, False
+    else:
+        scalar = not isinstance(x, np.ndarray) and np.ndim(x) == 0
+        array = np.asarray(x)
+    if array.dtype.hasobject:
+        hint = f"Use {function.removeprefix('i').removesuffix('_init')}_object for Python objects."
+        if function not in _HAVE_OBJECT_TWIN:
+            hint = "Only the *_object functions take Python objects."
+        raise TypeError(f"{function}: {argument} must be numeric; got dtype object ({type(x).__name__}). {hint}")
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{function}: {argument} must be a plain array; got a masked one. Pass x.filled(value), or x.data"
+        )
+    if array.dtype.kind in "SUT":
+        raise TypeError(
+            f"{function}: {argument} must be numeric; got strings ({array.dtype}). "
+            "Use the *_object functions, or a view as integers."
+        )
+    return array, scalar
+
+
+_HAVE_OBJECT_TWIN = {"bcast", "scatter", "gather", "allgather", "send", "recv"}
+
+
+def check_out(out: Any, x: np.ndarray | None, function: str) -> None:
+    """Check what can be said about `out` without its shape and dtype.
+
+    Raises
+    ------
+    TypeError     If it is no array.
+    ValueError    If it is read-only, or shares a part of its memory with `x`.
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{function}: out must be a NumPy array; got {type(out).__name__}")
+    check_memory(out, x, function)
+
+
+def check_memory(out: np.ndarray, x: np.ndarray | None, function: str) -> bool:
+    """Check that `out` can be written while `x` is read, and say whether they are the same memory.
+
+    Raises
+    ------
+    ValueError    If it is read-only, or shares a part of its memory with `x`.
+    """
+    if not out.flags.writeable:
+        raise ValueError(f"{function}: out must be writable; got a read-only array")
+    if x is None or x is out or not np.may_share_memory(out, x):
+        return x is out
+    if is_same_memory(out, x):
+        return True
+    if np.shares_memory(out, x):
+        raise ValueError(
+            f"{function}: out must be x itself or must not overlap it; got an out that shares a part of x's memory. "
+            "Pass a copy of x"
+        )
+    return False
+
+
+def check_out_layout(
+    out_shape: tuple[int, ...],
+    out_dtype: np.dtype | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype | None,
+    function: str,
+) -> None:
+    """Check the shape and dtype of `out` against those of the result.
+
+    Raises
+    ------
+    ValueError     If the shape differs.
+    TypeError      If the dtype differs, its byte order included.
+    """
+    if out_dtype != dtype:
+        raise TypeError(f"{function}: out must have dtype {dtype}; got {out_dtype}")
+    if out_shape != shape:
+        raise ValueError(f"{function}: out must have shape {shape}; got {out_shape}")
+
+
+def is_same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether both arrays are the same elements in the same order."""
+    return a is b or (
+        a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    )

@@ -1,0 +1,295 @@
+"""Communicators: who takes part, and how groups are made of groups."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from . import _halo, _world_map
+from ._checks import normalise_axis
+from ._collectives import Collectives
+from ._direct import use_direct_calls
+from ._errors import UsageError
+from ._layout import block_slice, dims_create
+from ._nonblocking import NonBlocking
+from ._objects import Objects
+from ._persistent import Persistent
+from ._point_to_point import PointToPoint
+from .engine.agreement import agree_simply
+from .engine.channel import Channel
+from .engine.requests import run
+
+
+class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
+    """A group of ranks that communicate with each other and with no one else.
+
+    Parameters
+    ----------
+    mpi_comm : mpi4py.MPI.Intracomm
+        Its ranks in its order. It stays the caller's: messages travel on private duplicates, and `free` leaves it
+        alone. Collective: every rank of `mpi_comm` makes one.
+
+    Attributes
+    ----------
+    rank, size : int
+    mpi : mpi4py.MPI.Intracomm     What was wrapped.
+    """
+
+    def __init__(self, mpi_comm: MPI.Intracomm) -> None:
+        if not isinstance(mpi_comm, MPI.Intracomm) or mpi_comm == MPI.COMM_NULL:
+            raise TypeError(f"Communicator: mpi_comm must be an mpi4py intracommunicator; got {mpi_comm!r}.")
+        self._set_up(mpi_comm, mpi_comm.Get_name() or "a communicator", owned=False)
+
+    def _set_up(self, mpi_comm: MPI.Intracomm, name: str, owned: bool) -> None:
+        self.mpi = mpi_comm
+        self.rank: int = mpi_comm.Get_rank()
+        self.size: int = mpi_comm.Get_size()
+        self._owned = owned
+        self._channel = Channel(mpi_comm, name, _world_map.settings(), _world_map.spins())
+        self._node: Communicator | None = None
+        self._leaders: Communicator | None = None
+        self._has_leaders = False
+        self._windows: list[MPI.Win] = []
+        if self._channel.settings.check == "off":
+            use_direct_calls(self)
+
+    @classmethod
+    def _wrap(cls, mpi_comm: MPI.Intracomm, name: str) -> "Communicator":
+        self = cls.__new__(cls)
+        self._set_up(mpi_comm, name, owned=True)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._channel.name}: rank {self.rank} of {self.size}>"
+
+    def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
+        run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
+
+    def split(self, color: int | None, key: int = 0) -> "Communicator | None":
+        """The communicator of the ranks that give the same color; collective.
+
+        Parameters
+        ----------
+        color : int >= 0, or None: this rank joins none and gets None
+        key : int     Ranks are numbered by key, then by their rank here.
+
+        Notes
+        -----
+        MPI_Comm_split. Free it when it is not needed any more: ``with comm.split(c) as sub:``.
+        """
+        channel = self._channel
+        fault = None
+        if color is not None and (not isinstance(color, int | np.integer) or color < 0):
+            fault = ValueError(f"split: color must be an integer >= 0, or None; got {color!r} on rank {self.rank}.")
+        channel.enter("split")
+        try:
+            self._agree("split", fault)
+            made: Any = channel.data.Split(MPI.UNDEFINED if color is None else color, key)
+        finally:
+            channel.leave()
+        return None if made == MPI.COMM_NULL else Communicator._wrap(made, f"{channel.name}.split({color})")
+
+    def dup(self) -> "Communicator":
+        """The same ranks, apart from this communicator's traffic; collective. MPI_Comm_dup."""
+        channel = self._channel
+        channel.enter("dup")
+        try:
+            self._agree("dup")
+            made = channel.data.Dup()
+        finally:
+            channel.leave()
+        return Communicator._wrap(made, f"{channel.name}.dup()")
+
+    def free(self) -> None:
+        """Give the communicator back to MPI; collective. Any later call on it raises `UsageError`.
+
+        Raises
+        ------
+        UsageError     For COMM_WORLD and COMM_SELF, and while non-blocking calls are in flight.
+        """
+        channel = self._channel
+        if not self._owned and self.mpi in (MPI.COMM_WORLD, MPI.COMM_SELF):
+            raise UsageError(f"free: {channel.name} cannot be freed.")
+        channel.enter("free")
+        fault = None
+        if channel.unstarted or channel.receives:
+            fault = UsageError(f"free: {channel.name} has requests in flight on rank {self.rank}; wait for them first.")
+        try:
+            self._agree("free", fault)
+        except BaseException:
+            channel.leave()
+            raise
+        for window in self._windows:
+            window.Free()
+        for part in (self._node, self._leaders):
+            if part is not None and part is not self:
+                part.free()
+        channel.free()
+        if self._owned:
+            self.mpi.Free()
+
+    def __enter__(self) -> "Communicator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Freeing is collective: after an error that others may not have had it could hang.
+        if kind is None:
+            self.free()
+
+    @property
+    def node(self) -> "Communicator":
+        """The ranks that share this rank's memory; the first use is collective."""
+        if self._node is None:
+            self._node = self.split(_world_map.node_of(self._channel.members[self.rank]))
+        return self._node  # type: ignore[return-value]
+
+    @property
+    def leaders(self) -> "Communicator | None":
+        """One rank per node, the lowest; None on the others. The first use is collective."""
+        if not self._has_leaders:
+            first = self.node.rank == 0
+            self._leaders = self.split(0 if first else None)
+            self._has_leaders = True
+        return self._leaders
+
+    def block(self, n: int) -> slice:
+        """This rank's part of ``range(n)``, as `scatter` cuts it."""
+        return block_slice(n, self.size, self.rank)
+
+    def cart(self, dims: Sequence[int] | int | None = None, periods: bool | Sequence[bool] = False) -> "CartComm":
+        """The same ranks as a grid; collective.
+
+        Parameters
+        ----------
+        dims : ranks along every axis; zeros are chosen so that the grid is as square as can be.
+            A single number counts for one axis; None: two axes, chosen.
+        periods : whether the grid is closed, for all axes or for each
+
+        Raises
+        ------
+        ValueError     On every rank, if `dims` do not multiply to the number of ranks.
+
+        Notes
+        -----
+        MPI_Cart_create; ranks keep their numbers, the last axis varies fastest.
+        """
+        channel, fault = self._channel, None
+        grid: tuple[int, ...] = ()
+        closed: tuple[bool, ...] = ()
+        try:
+            wanted = (0, 0) if dims is None else tuple(np.atleast_1d(np.asarray(dims)).tolist())
+            grid = dims_create(self.size, wanted)
+            closed = tuple(np.broadcast_to(np.asarray(periods, bool), len(grid)).tolist())
+        except (TypeError, ValueError) as error:
+            fault = error if "cart" in str(error) else ValueError(f"cart: bad dims or periods: {error}.")
+        channel.enter("cart")
+        try:
+            self._agree("cart", fault, dims=grid, periods=closed)
+            made = channel.data.Create_cart(grid, closed, reorder=False)
+        finally:
+            channel.leave()
+        cart = CartComm._wrap(made, f"{channel.name}.cart({grid})")
+        return cart  # type: ignore[return-value]
+
+    def shared_array(self, shape: int | Sequence[int], dtype: Any = float) -> np.ndarray:
+        """One array per node, zero at first, which every rank of the node reads and writes; collective.
+
+        Parameters
+        ----------
+        shape, dtype     The same on every rank of the node.
+
+        Returns
+        -------
+        array, C-contiguous, the same memory on all ranks of `comm.node`
+
+        Notes
+        -----
+        An MPI-3 shared window (MPI-4.1, 12.2.3), taken from the node's first rank; it lasts until the communicator
+        is freed. What one rank writes is seen by the others after ``comm.node.barrier()``.
+        """
+        channel, fault = self._channel, None
+        extents: tuple[int, ...] = ()
+        element = np.dtype(dtype)
+        try:
+            extents = tuple(int(n) for n in np.atleast_1d(np.asarray(shape, np.int64)))
+            if element.hasobject or min(extents, default=0) < 0:
+                raise ValueError(f"shared_array: shape and dtype must be plain; got {shape!r}, {dtype!r}.")
+        except (TypeError, ValueError) as error:
+            fault = error
+        channel.enter("shared_array")
+        try:
+            self._agree("shared_array", fault, shape=extents, dtype=element)
+        finally:
+            channel.leave()
+        node = self.node
+        nbytes = int(np.prod(extents, dtype=np.int64)) * element.itemsize
+        window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
+        self._windows.append(window)
+        memory, _ = window.Shared_query(0)
+        array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
+        if node.rank == 0:
+            array[...] = np.zeros((), element)
+        node.barrier()
+        return array
+
+
+class CartComm(Communicator):
+    """A communicator whose ranks form a grid; made by `Communicator.cart`.
+
+    Attributes
+    ----------
+    dims : tuple of int       Ranks along every axis.
+    periods : tuple of bool   Whether an axis is closed.
+    coords : tuple of int     This rank's place.
+    """
+
+    def _set_up(self, mpi_comm: MPI.Intracomm, name: str, owned: bool) -> None:
+        super()._set_up(mpi_comm, name, owned)
+        dims, periods, coords = mpi_comm.Get_topo()  # type: ignore[attr-defined]
+        self.dims: tuple[int, ...] = tuple(dims)
+        self.periods: tuple[bool, ...] = tuple(map(bool, periods))
+        self.coords: tuple[int, ...] = tuple(coords)
+        self._halos = _halo.Halos(self._channel, self.dims, self.coords, self.shift)
+
+    def shift(self, axis: int, step: int = 1) -> tuple[int | None, int | None]:
+        """The ranks to receive from and to send to when all shift by `step` along `axis`; None beyond an edge."""
+        axis = normalise_axis(axis, len(self.dims), "shift")
+        source, dest = self.mpi.Shift(axis, step)  # type: ignore[attr-defined]
+        return (None if source < 0 else source), (None if dest < 0 else dest)
+
+    def block(self, shape: int | Sequence[int]) -> Any:
+        """This rank's part of a global array of `shape`: a slice for every axis, whole beyond the grid's axes."""
+        extents = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        if len(extents) < len(self.dims):
+            raise ValueError(f"block: shape must have at least {len(self.dims)} axes; got {extents}.")
+        cuts = [block_slice(n, p, c) for n, p, c in zip(extents, self.dims, self.coords, strict=False)]
+        return (*cuts, *(slice(0, n) for n in extents[len(cuts) :]))
+
+    def halo(self, array: Any, width: int = 1) -> None:
+        """Fill the ghost layers of an array from the neighbours, in place, corners included; collective.
+
+        Parameters
+        ----------
+        array : array, or a sequence of arrays that travel together
+            Shape: the block's plus `width` on both sides of every axis of the grid; further axes are whole.
+        width : int     Ghost layers on each side; no block may be thinner.
+
+        Raises
+        ------
+        CollectiveMismatchError, ShapeMismatchError     On every rank, if the arrays do not fit together.
+
+        Notes
+        -----
+        Two messages per axis, whatever the number of arrays; the check's exchange of 128 bytes, and once for
+        each new shape the shapes of all ranks. At an edge that is not periodic the ghost layers keep their
+        values.
+
+        Examples
+        --------
+        rank 0 [. 1 2 .], rank 1 [. 3 4 .]  ->  rank 0 [. 1 2 3], rank 1 [2 3 4 .]
+        """
+        self._halos.exchange(array, width)

@@ -1,0 +1,5 @@
+"""minimal"""
+
+
+def install(channel) -> None:
+    """minimal"""

@@ -1,0 +1,356 @@
+"""The guard: a process beside the ranks that sees how they end, and says it once.
+
+One per job, started by rank 0 (`_watch.py`); every rank keeps one TCP connection to it. It exists because a
+rank can neither tell its own sudden death nor, under launchers that kill all others within milliseconds
+(MPICH's: 3 ms), another's; and because who prints *once* must hear of all. It has a session of its own, so that
+what kills the ranks does not kill it, and it ends when the ranks have. It knows no MPI and imports the standard
+library and `_report` only.
+
+Lines of JSON go both ways. A rank says::
+
+    hello, node, place, pid, mac    first; the code proves that it knows the job's token
+    failed, status                  the traceback of an uncaught exception
+    ended, calls                    the program is over, with this status
+    state, id                       the answer to `state`
+    report, id                      asks for the report of a wait
+    publish                         a report to be printed, unless it has been
+    signal                          asks for the positions of all ranks to be printed
+
+The guard says `state`, `report`, `flush` (standard output), `printed` (the traceback) and `abort` (with a status).
+What is not JSON was written by `faulthandler` in a rank's last moments.
+
+With p ranks, the guard has p open files, a report is p short messages each way, and nothing happens in between.
+"""
+
+import heapq
+import hmac
+import itertools
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import _report
+from ._layout import format_ranks
+from ._report import RankState
+
+FOLD = 0.25  # seconds in which equal tracebacks are collected before they are printed
+TO_THE_END = 1.0  # seconds that the other ranks have to come to their end when one has ended with a bad status
+ENDED_CHECK = 0.5  # seconds between looks for waits that no one will end, for up to 100 ranks
+LONG_WAIT = 2.0  # seconds after which a message that is still under way is thought never to come
+ANSWER = 1.0  # seconds within which a rank tells where it is
+FRESH = 0.3  # seconds in which what the ranks have told serves whoever asks
+LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
+FIRST = 15.0  # seconds within which the first rank connects
+
+_DEATH = "has died: killed, out of memory, os._exit or MPI_Abort"
+_SILENCE = "does not answer: stopped, dead, or in compiled code that keeps the GIL"
+
+
+def prove(token: str, *words: object) -> str:
+    """A code that only who knows `token` can make."""
+    return hmac.new(token.encode(), repr(words).encode(), "sha256").hexdigest()
+
+
+class _Peer:
+    """A rank, as the guard knows it; its rank is -1 until it has said hello."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.rank = -1
+        self.node = ""
+        self.pid: int | None = None  # where it is a process of this machine
+        self.unread = b""
+        self.ended = False
+        self.calls: dict[int, int] = {}
+        self.last_words: list[str] = []
+        self.waits_since: dict[int, float] = {}  # when a wait was first seen, by its serial number
+
+    def say(self, **message: Any) -> None:
+        """Send a message; one that cannot be delivered at once is dropped, for the guard waits for no rank."""
+        try:
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # the end of the connection is seen, and dealt with, when it is read
+
+
+class Guard:
+    """The guard's process; see the module."""
+
+    def __init__(self, listener: socket.socket, size: int, token: str, place: str) -> None:
+        self._listener, self._size, self._token, self._place = listener, size, token, place
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._open: set[_Peer] = set()  # ranks whose connection is open
+        self._ranks: dict[int, _Peer] = {}  # all who have ever said hello
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._ending = False  # something has been said about the job's end; the rest follows from it
+        self._failures: dict[int, tuple[str, int]] = {}
+        self._answers: dict[int, RankState] | None = None  # of the round under way
+        self._round = 0
+        self._states: dict[int, RankState] = {}
+        self._states_at = float("-inf")
+        self._on_states: list[Callable[[dict[int, RankState]], None]] = []
+        self._published: set[str] = set()
+        self._signal_at = float("-inf")
+
+    def run(self) -> None:
+        """Serve until the ranks have ended or are gone."""
+        self._after(FIRST, lambda: None)
+        start = time.monotonic()
+        while not self._is_over(start):
+            timeout = self._timers[0][0] - time.monotonic() if self._timers else None
+            # In the order in which they became readable: of several deaths the first is the cause.
+            for key, _ in self._selector.select(timeout if timeout is None else max(timeout, 0)):
+                if key.data is None:
+                    self._accept()
+                else:
+                    self._read(key.data)
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                heapq.heappop(self._timers)[2]()
+        if self._failures:
+            self._print_failures()  # the launcher was faster
+
+    def _is_over(self, start: float) -> bool:
+        if len(self._ranks) == self._size and all(peer.ended for peer in self._ranks.values()):
+            return True
+        # MPI_Finalize is collective: when all who ever connected are gone, no one else is still coming.
+        return not self._open and (bool(self._ranks) or time.monotonic() - start > FIRST)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), action))
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(0.1)
+        self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
+
+    def _read(self, peer: _Peer) -> None:
+        try:
+            data = peer.connection.recv(1 << 16)
+        except OSError:
+            data = b""
+        *lines, peer.unread = (peer.unread + data).split(b"\n")
+        if not data and peer.unread:
+            lines.append(peer.unread)
+        for line in lines:
+            self._hear(peer, line)
+        if not data or (peer.rank < 0 and (lines or len(peer.unread) > 4096)):
+            self._close(peer)
+
+    def _hear(self, peer: _Peer, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            peer.last_words.append(line.decode(errors="replace"))
+            return
+        if peer.rank < 0:
+            self._greet(peer, message)
+            return
+        for kind, action in _ACTIONS.items():
+            if kind in message:
+                action(self, peer, message)
+
+    def _greet(self, peer: _Peer, message: dict[str, Any]) -> None:
+        words = [message.get(name) for name in ("hello", "node", "place", "pid")]
+        known = hmac.compare_digest(str(message.get("mac")), prove(self._token, *words))
+        if known and message["hello"] not in self._ranks:
+            peer.rank, peer.node = message["hello"], message["node"]
+            peer.pid = message["pid"] if message["place"] == self._place else None
+            self._ranks[peer.rank] = peer
+            self._open.add(peer)
+
+    def _close(self, peer: _Peer) -> None:
+        self._selector.unregister(peer.connection)
+        peer.connection.close()
+        self._open.discard(peer)
+        if peer.rank >= 0 and not peer.ended and not self._ending:
+            self._ending = True
+            words = "\n".join(line for line in peer.last_words if not line.startswith("Extension modules")).rstrip()
+            self._print(f"{self._tag([peer.rank])} {words or _DEATH}\n")
+            self._after(LAUNCHER, lambda: self._abort(1))
+
+    def _failed(self, peer: _Peer, message: dict[str, Any]) -> None:
+        if not self._failures and not self._ending:
+            self._after(FOLD, self._print_failures)
+            for other in self._open:
+                other.say(flush=True)
+        self._ending = True
+        self._failures[peer.rank] = message["failed"], message["status"]
+
+    def _print_failures(self) -> None:
+        failures, self._failures = self._failures, {}
+        self._print(_report.fold({rank: text for rank, (text, _) in failures.items()}, self._size, self._nodes()))
+        for rank in failures:
+            self._ranks[rank].say(printed=True)
+        first = min(failures)
+        self._abort(failures[first][1], first)
+
+    def _ended(self, peer: _Peer, message: dict[str, Any]) -> None:
+        if message["ended"]:
+            self._after(TO_THE_END, lambda: self._end_of_one(peer, message["ended"]))
+        if not any(other.ended for other in self._ranks.values()):
+            self._after(ENDED_CHECK, self._look_for_hopeless)
+        peer.ended = True
+        peer.calls = _report.read_calls(message["calls"])
+
+    def _end_of_one(self, peer: _Peer, status: int) -> None:
+        going_on = [rank for rank, other in self._ranks.items() if not other.ended]
+        if going_on and not self._ending:
+            self._ending = True
+            self._print(f"{self._tag([peer.rank])} ended with status {status}, {format_ranks(going_on)} did not\n")
+            self._abort(status, min(going_on))
+
+    def _look_for_hopeless(self) -> None:
+        def judge(states: dict[int, RankState]) -> None:
+            for rank, state in states.items():
+                since = self._ranks[rank].waits_since if rank in self._ranks else {}
+                now = time.monotonic()
+                serials = {wait.serial: since.get(wait.serial, now) for wait in state.waits}
+                since.clear()
+                since.update(serials)
+                for wait in state.waits:
+                    long = now - serials[wait.serial] >= LONG_WAIT
+                    if _report.is_hopeless(wait, rank, states, long) and not self._ending:
+                        self._ending = True
+                        ended = [other for other, told in states.items() if told.ended]
+                        self._print(
+                            f"{self._tag(ended)} ended while others wait for what will never come\n"
+                            f"{_report.wait_report(wait, states)}\n"
+                        )
+                        self._abort(1, rank)
+                        return
+            # A look costs a message per rank; at thousands of ranks they are further apart.
+            self._after(max(ENDED_CHECK, self._size / 200), self._look_for_hopeless)
+
+        if not self._ending:
+            self._ask_all(judge)
+
+    def _abort(self, status: int, first: int | None = None) -> None:
+        """End the job: one rank calls MPI_Abort; if that did not help, all do; then all here are killed."""
+        running = {rank: peer for rank, peer in self._ranks.items() if peer in self._open and not peer.ended}
+        if first in running:
+            running[first].say(abort=status)
+            self._after(LAUNCHER, lambda: self._abort(status))
+            return
+        for peer in running.values():
+            peer.say(abort=status)
+        self._after(2 * LAUNCHER, self._kill)
+
+    def _kill(self) -> None:
+        for peer in self._open:
+            if peer.pid is not None and not peer.ended:
+                try:
+                    os.kill(peer.pid, signal.SIGKILL)
+                except OSError:
+                    pass  # it is gone, which is what was wanted
+
+    def _report(self, peer: _Peer, message: dict[str, Any]) -> None:
+        wait = _report.read_wait(message["report"])
+        self._ask_all(lambda states: peer.say(report=_report.wait_report(wait, states), id=message["id"]))
+
+    def _publish(self, peer: _Peer, message: dict[str, Any]) -> None:
+        if message["publish"] not in self._published:
+            self._published.add(message["publish"])
+            self._print(f"{self._tag([peer.rank])} {message['publish']}\n")
+
+    def _signal(self, peer: _Peer, message: dict[str, Any]) -> None:
+        # A launcher may forward the signal to every rank; one report answers them all.
+        if time.monotonic() - self._signal_at > ANSWER:
+            self._signal_at = time.monotonic()
+            self._ask_all(
+                lambda states: self._print(f"Where the {self._size} ranks are:\n{_report.positions(states)}\n")
+            )
+
+    def _ask_all(self, action: Callable[[dict[int, RankState]], None]) -> None:
+        """Call `action` with the states of all ranks; requests that come together share one round."""
+        if self._answers is None and time.monotonic() - self._states_at < FRESH:
+            action(self._states)
+            return
+        self._on_states.append(action)
+        if self._answers is not None:
+            return
+        self._round += 1
+        self._answers = {}
+        number = self._round
+        for peer in self._open:
+            if not peer.ended:
+                peer.say(state=number)
+        self._after(ANSWER, lambda: self._end_round(number))
+
+    def _state(self, peer: _Peer, message: dict[str, Any]) -> None:
+        if self._answers is None or message["id"] != self._round:
+            return
+        told = message["state"]
+        self._answers[peer.rank] = RankState(
+            peer.node,
+            told["site"],
+            tuple(_report.read_wait(wait) for wait in told["waits"]),
+            _report.read_calls(told["calls"]),
+        )
+        if all(other.ended or other.rank in self._answers for other in self._open):
+            self._end_round(self._round)
+
+    def _end_round(self, number: int) -> None:
+        if self._answers is None or number != self._round:
+            return
+        answers, self._answers = self._answers, None
+        self._states = {rank: answers.get(rank) or self._guess(rank) for rank in range(self._size)}
+        self._states_at = time.monotonic()
+        actions, self._on_states = self._on_states, []
+        for action in actions:
+            action(self._states)
+
+    def _guess(self, rank: int) -> RankState:
+        """The state of a rank that has not told it."""
+        peer = self._ranks.get(rank)
+        if peer is None:
+            return RankState(silence="cannot be asked: has no connection to the guard on rank 0's node")
+        return RankState(peer.node, calls=peer.calls, ended=peer.ended, silence="" if peer.ended else _SILENCE)
+
+    def _nodes(self) -> dict[int, str]:
+        return {rank: peer.node for rank, peer in self._ranks.items()}
+
+    def _tag(self, ranks: list[int]) -> str:
+        return _report.tag(ranks, self._size, self._nodes())
+
+    def _print(self, text: str) -> None:
+        """Write to standard error in one piece, so that other output does not cut it."""
+        data = text.encode(errors="replace")
+        try:
+            while data:
+                data = data[os.write(2, data) :]
+        except OSError:
+            pass  # no one is left to read it
+
+
+_ACTIONS: dict[str, Callable[[Guard, _Peer, dict[str, Any]], None]] = {
+    "failed": Guard._failed,
+    "ended": Guard._ended,
+    "state": Guard._state,
+    "report": Guard._report,
+    "publish": Guard._publish,
+    "signal": Guard._signal,
+}
+
+
+def main() -> None:
+    """The guard's process. Standard input has its settings: the listening socket among them."""
+    told = json.load(sys.stdin)
+    if os.fork():
+        os._exit(0)  # rank 0 need not wait for its child; the guard has no parent to tell
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    listener = socket.socket(fileno=told.pop("listener"))
+    Guard(listener, **told).run()

@@ -1,0 +1,254 @@
+"""Messages from one rank to another: the methods of a communicator. `engine/messages.py` carries them."""
+
+from typing import Any, NamedTuple
+
+from mpi4py import MPI
+
+from ._buffers import as_array, check_out
+from ._checks import normalise_rank
+from .engine import messages
+from .engine.agreement import agree_simply
+from .engine.channel import Channel, Steps
+from .engine.requests import Request, run, start_message
+
+ANY_SOURCE = -1  #: receive from whichever rank
+ANY_TAG = -1  #: receive whatever tag
+
+
+class Envelope(NamedTuple):
+    """Where a message comes from."""
+
+    source: int
+    tag: int
+
+
+class PointToPoint:
+    """Send and receive. Ranks that are None stand for no one: nothing is sent, nothing received."""
+
+    _channel: Channel
+    rank: int
+    size: int
+
+    def send(self, x: Any, dest: int | None, *, tag: int = 0) -> None:
+        """Send an array to one rank.
+
+        Parameters
+        ----------
+        x : array, any shape and dtype
+        dest : int      The rank that receives it; None: no one.
+        tag : int       From 0 to 32767.
+
+        Raises
+        ------
+        TypeError       For Python objects; see `send_object`.
+        ValueError      If `dest` is no rank.
+
+        Notes
+        -----
+        MPI_Isend and a wait. Up to 16 KiB one message, sent at once; more: a small message and the array, sent
+        from where it is, which may wait for the receive.
+        """
+        self.isend(x, dest, tag=tag, _function="send").wait()
+
+    def isend(self, x: Any, dest: int | None, *, tag: int = 0, _function: str = "isend") -> Request:
+        """`send`, non-blocking; `x` must not be changed until the wait."""
+        array, scalar = as_array(x, _function)
+        return self._isend(_function, messages.pack_array(array, scalar), dest, tag)
+
+    def recv(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
+        """Receive an array; its shape and dtype come with it.
+
+        Parameters
+        ----------
+        source : int     The rank that sends; ANY_SOURCE: whichever; None: no one, and `out` is returned.
+        tag : int        The tag sent; ANY_TAG: whichever.
+        out : array, shape and dtype of what is sent, optional
+
+        Returns
+        -------
+        array as it was sent, in C order
+
+        Raises
+        ------
+        TypeError, ValueError     If the message does not fit `out`, or is a Python object. It is kept, and the
+                                  next `recv` that fits gets it.
+        DeadlockError             After DCOMP_TIMEOUT.
+        """
+        return self.irecv(source, tag=tag, out=out, _function="recv").wait()
+
+    def irecv(
+        self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None, _function: str = "irecv"
+    ) -> Request:
+        """`recv`, non-blocking."""
+        if out is not None:
+            check_out(out, None, _function)
+        return self._irecv(_function, source, tag, objects=False, out=out)
+
+    def sendrecv(
+        self,
+        x: Any,
+        dest: int | None,
+        source: int | None = ANY_SOURCE,
+        *,
+        sendtag: int = 0,
+        recvtag: int = ANY_TAG,
+        out: Any = None,
+    ) -> Any:
+        """Send an array to one rank and receive one from another, without deadlock.
+
+        Parameters
+        ----------
+        x, dest, sendtag : as `send`
+        source, recvtag, out : as `recv`
+
+        Returns
+        -------
+        array received
+
+        Notes
+        -----
+        The receive is posted first. MPI_Irecv, MPI_Isend.
+        """
+        receive = self.irecv(source, tag=recvtag, out=out, _function="sendrecv")
+        send = self.isend(x, dest, tag=sendtag, _function="sendrecv")
+        result = receive.wait()
+        send.wait()
+        return result
+
+    def probe(self, source: int = ANY_SOURCE, *, tag: int = ANY_TAG) -> Envelope:
+        """Wait until a message can be received, and say from whom and with which tag.
+
+        Returns
+        -------
+        (source, tag)     To be given to `recv`.
+        """
+        source, tag = self._source(source, "probe"), _tag(tag, "probe", ANY_TAG)
+        channel, status = self._channel, MPI.Status()
+        found: list[Envelope] = []
+
+        def arrived() -> bool:
+            for message in channel.held:
+                if source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag):
+                    found.append(Envelope(message.source, message.tag))
+                    return True
+            if channel.data.Iprobe(source, tag, status):
+                found.append(Envelope(status.Get_source(), status.Get_tag()))
+            return bool(found)
+
+        def steps() -> Steps:
+            yield arrived
+
+        channel.enter("probe")
+        try:
+            run(channel, "probe", steps(), _peers(source))
+        finally:
+            channel.leave()
+        return found[0]
+
+    def exchange(self, parts: dict[int, Any]) -> dict[int, Any]:
+        """Send an array to each of some ranks, and get what others send here: a sparse all-to-all.
+
+        Collective: every rank of the communicator calls it, those with nothing to send with ``{}``.
+
+        Parameters
+        ----------
+        parts : dict from rank to array, of any shapes and dtypes
+
+        Returns
+        -------
+        dict from rank to array, of those ranks that have sent here, in the order of ranks
+
+        Raises
+        ------
+        CollectiveMismatchError     On every rank, if another rank calls another collective or passes bad arguments.
+
+        Notes
+        -----
+        Costs as many messages as there are partners, and one barrier; no rank needs to know who sends to it.
+
+        References
+        ----------
+        Hoefler, Siebert, Lumsdaine, PPoPP 2010, algorithm NBX.
+
+        Examples
+        --------
+        rank 0 {1: [1 2]}, rank 1 {}  ->  rank 0 {}, rank 1 {0: [1 2]}
+        """
+        channel = self._channel
+        packed, fault = {}, None
+        try:
+            for dest, x in dict(parts).items():
+                array, scalar = as_array(x, "exchange", f"the array for rank {dest}")
+                packed[normalise_rank(dest, self.size, "exchange", "a key")] = messages.pack_array(array, scalar)
+        except (TypeError, ValueError) as error:
+            fault = error
+        channel.enter("exchange")
+        try:
+            run(channel, "exchange", agree_simply(channel, "exchange", fault))
+            return run(channel, "exchange", messages.exchange(channel, packed))
+        finally:
+            channel.leave()
+
+    def send_object(self, x: Any, dest: int | None, *, tag: int = 0) -> None:
+        """Send a Python object, pickled (protocol 5; the buffers of arrays in it are not copied)."""
+        self._isend("send_object", messages.pack_object(x), dest, tag).wait()
+
+    def recv_object(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG) -> Any:
+        """Receive a Python object. Unpickling runs code of the sender's choice: it is of the same job."""
+        return self._irecv("recv_object", source, tag, objects=True, out=None).wait()
+
+    def _isend(self, function: str, packed: Any, dest: int | None, tag: int) -> Request:
+        channel = self._channel
+        tag = _tag(tag, function, 0)
+        target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
+
+        def steps() -> Steps:
+            if target is None:
+                return
+            requests = messages.send(channel, packed, target, tag)
+            yield lambda: MPI.Request.Testall(requests)
+
+        channel.enter(function)
+        try:
+            return start_message(channel, function, steps(), None if target is None else (target,))
+        finally:
+            channel.leave()
+
+    def _irecv(self, function: str, source: int | None, tag: int, *, objects: bool, out: Any) -> Request:
+        channel = self._channel
+        tag = _tag(tag, function, ANY_TAG)
+        where = MPI.PROC_NULL if source is None else self._source(source, function)
+
+        def steps() -> Steps:
+            if where == MPI.PROC_NULL:
+                return out
+            return (yield from messages.receive(channel, where, tag, objects=objects, out=out, function=function))
+
+        channel.enter(function)
+        try:
+            return start_message(channel, function, steps(), _peers(where))
+        finally:
+            channel.leave()
+
+    def _source(self, source: int, function: str) -> int:
+        if source in (ANY_SOURCE, MPI.ANY_SOURCE):
+            return MPI.ANY_SOURCE
+        if source == MPI.PROC_NULL:
+            return source
+        return normalise_rank(source, self.size, function, "source")
+
+
+def _peers(source: int) -> tuple[int, ...] | None:
+    return None if source in (MPI.ANY_SOURCE, MPI.PROC_NULL) else (source,)
+
+
+def _tag(tag: int, function: str, least: int) -> int:
+    try:
+        value = tag.__index__()
+    except AttributeError:
+        raise TypeError(f"{function}: tag must be an integer; got {tag!r}.") from None
+    if least == ANY_TAG and value in (ANY_TAG, MPI.ANY_TAG):
+        return MPI.ANY_TAG
+    if not 0 <= value <= 32767:
+        raise ValueError(f"{function}: tag must lie between 0 and 32767; got {value}.")
+    return value

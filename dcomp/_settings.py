@@ -1,0 +1,89 @@
+"""The environment variables that steer dcomp, read and checked in one place."""
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from ._errors import SettingError
+
+#: Every variable, with the values it takes; error messages and `python -m dcomp` print this table.
+VARIABLES = {
+    "DCOMP_CHECK": "collective (default), local or off",
+    "DCOMP_TIMEOUT": "seconds (> 0) after which a wait raises DeadlockError; unset: never",
+    "DCOMP_ENGINE": "auto (default) or mpi",
+    "DCOMP_RANKS_PER_NODE": "ranks (>= 1) that make up one pretended node; unset: the real nodes",
+    "DCOMP_REPORT_SIGNAL": "signal that prints where every rank is: USR2 (default), another name, or off",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of this process."""
+
+    check: str = "collective"
+    timeout: float | None = None
+    engine: str = "auto"
+    ranks_per_node: int | None = None
+    report_signal: int | None = signal.SIGUSR2
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the `DCOMP_` variables of `environment`.
+
+    Raises
+    ------
+    SettingError     If a name is unknown or a value cannot be used; the message lists what is known.
+    """
+    unknown = sorted(name for name in environment if name.startswith("DCOMP_") and name not in VARIABLES)
+    if unknown:
+        known = "".join(f"\n  {name}: {values}" for name, values in VARIABLES.items())
+        raise SettingError(f"{', '.join(unknown)}: no such setting. The known ones are:{known}")
+    given = {}
+    for field in fields(Settings):
+        name = "DCOMP_" + field.name.upper()
+        text = environment.get(name, "").strip()
+        if text:
+            try:
+                given[field.name] = _PARSERS[field.name](text)
+            except (ValueError, AttributeError):
+                raise SettingError(f"{name}={text}: must be {VARIABLES[name]}.") from None
+    return Settings(**given)
+
+
+def _one_of(*values: str):
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _signal(text: str) -> int | None:
+    if text == "off":
+        return None
+    return int(getattr(signal, "SIG" + text.upper().removeprefix("SIG")))
+
+
+_PARSERS = {
+    "check": _one_of("collective", "local", "off"),
+    "timeout": _seconds,
+    "engine": _one_of("auto", "mpi"),
+    "ranks_per_node": _positive,
+    "report_signal": _signal,
+}

@@ -1,0 +1,36 @@
+"""The communicators that are there from the start; the first use of one starts MPI, if the program has not."""
+
+import threading
+
+from mpi4py import MPI
+
+from . import _ends, _watch, _world_map
+from ._communicator import Communicator
+
+_lock = threading.Lock()
+_world: Communicator | None = None
+_self: Communicator | None = None
+
+
+def world() -> Communicator:
+    """All ranks of the job. The first call is collective: every rank of the job makes it."""
+    global _world
+    if _world is None:
+        with _lock:
+            if _world is None:
+                _world_map.survey(MPI.COMM_WORLD)
+                made = Communicator(MPI.COMM_WORLD)
+                _watch.start(made._channel)
+                _ends.install(made._channel)
+                _world = made
+    return _world
+
+
+def alone() -> Communicator:
+    """This rank only."""
+    global _self
+    world()
+    with _lock:
+        if _self is None:
+            _self = Communicator(MPI.COMM_SELF)
+    return _self

@@ -1,0 +1,173 @@
+"""The private side of a communicator: its wires, whose turn it is, and what is still to be started."""
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mpi4py import MPI
+
+from .. import _checks
+from .._errors import DcompError, UsageError
+from .._settings import Settings
+
+if TYPE_CHECKING:
+    from .._calls import Terms
+    from .messages import Message
+    from .requests import CollectiveRequest, MessageRequest
+
+#: What a step of communication yields while it waits: a function that is true when it has come.
+Steps = Generator[Any, None, Any]
+
+channels: "weakref.WeakValueDictionary[int, Channel]" = weakref.WeakValueDictionary()
+
+
+class Channel:
+    """Two duplicates of a communicator, which no one else sends on.
+
+    `sync` carries the agreement on calls and the pieces of large messages, `data` the arrays. Checks and
+    arrays have a communicator each so that the check of a later call may be under way before the data of an
+    earlier one: on either, all ranks keep the order of their calls.
+
+    Making one is collective over `comm`.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int) -> None:
+        self.settings = settings
+        self.is_checked = settings.check == "collective"
+        self.spins = spins
+        self.name = name
+        self.rank, self.size = comm.rank, comm.size
+        self.sync, self.data = comm.Dup(), comm.Dup()
+        for private in (self.sync, self.data):
+            private.Set_errhandler(MPI.ERRORS_RETURN)
+        self.calls = 0  # collective calls begun here; a report compares it between ranks
+        self.messages = 0  # large messages sent from here; their data is told apart by it
+        self.exchanges = 0
+        self.held: list[Message] = []  # messages that a wrong receive did not accept
+        self.unstarted: deque[CollectiveRequest] = deque()  # non-blocking calls, in order, whose data is not under way
+        self.receives: list[MessageRequest] = []  # receives that have not ended; large ones need two steps
+        self.terms: dict[tuple, Terms] = {}  # of the calls made here before
+        self.helping = False  # the progress thread has, or is about to take, its turn
+        self._turn = threading.Lock()
+        self._closed: tuple[str, type[DcompError]] | None = None
+        self._mine = np.empty(_checks.BYTES, np.uint8)
+        self._agreed = np.empty(_checks.BYTES, np.uint8)
+        self._mine_view = memoryview(self._mine)  # type: ignore[arg-type]
+        self._check = self._persistent_check()
+        self.id = int.from_bytes(self.sync.bcast(os.urandom(7) if self.rank == 0 else None), "little")
+        self.members = _world_ranks(comm)
+        channels[self.id] = self
+
+    def _persistent_check(self) -> MPI.Prequest | None:
+        """The check's exchange, set up once; None where the MPI has no persistent collectives."""
+        try:
+            return self.sync.Allreduce_init([self._mine, MPI.INT64_T], [self._agreed, MPI.INT64_T], MPI.MIN)
+        except NotImplementedError:
+            return None
+
+    def begin_exchange(self, claim: bytes) -> Callable[[], Any]:
+        """Find the least of every entry of all ranks' claims; true when `agreed` has it.
+
+        One allreduce of 128 bytes.
+        """
+        self._mine_view[:] = claim
+        if self._check is None:
+            return self.sync.Iallreduce([self._mine, MPI.INT64_T], [self._agreed, MPI.INT64_T], MPI.MIN).Test
+        self._check.Start()
+        return self._check.Test
+
+    def agreed(self) -> bytes:
+        """The verdict of the exchange that has ended."""
+        return self._agreed.tobytes()
+
+    def exchange(self, claim: bytes) -> Steps:
+        """Both, as steps."""
+        yield self.begin_exchange(claim)
+        return self.agreed()
+
+    def enter(self, function: str) -> None:
+        """Take the turn; every public call does.
+
+        Raises
+        ------
+        UsageError     If the communicator cannot be used any more, or another thread is using it.
+        """
+        if not self._turn.acquire(False):
+            self._wait_for_turn(function)
+
+    def leave(self) -> None:
+        """Give the turn back."""
+        if self._closed is None:
+            self._turn.release()
+
+    def try_enter(self) -> bool:
+        """Take the turn if it is free: for the progress thread, which must never hinder a call."""
+        self.helping = True
+        if self._turn.acquire(False):
+            return True
+        self.helping = False
+        return False
+
+    def leave_help(self) -> None:
+        """Give back what `try_enter` took."""
+        self.helping = False
+        self.leave()
+
+    def move_receives(self) -> None:
+        """Take the data of receives whose header has come; the caller has the turn."""
+        for request in list(self.receives):
+            request.move()
+
+    def _wait_for_turn(self, function: str) -> None:
+        while self._closed is None:
+            if self._turn.acquire(timeout=1e-3):
+                return
+            if not self.helping:
+                raise UsageError(
+                    f"{function}: another thread is in a call on {self.name} on rank {self.rank} of {self.size}. "
+                    "Give every thread a communicator of its own: comm.dup()."
+                )
+        reason, kind = self._closed
+        raise kind(f"{function}: {self.name} cannot be used any more on rank {self.rank} of {self.size}: {reason}.")
+
+    def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
+        """Make every later call raise `kind`; the caller has the turn, or no one ever will."""
+        self._closed = (reason, kind)
+        self._turn = threading.Lock()
+        self._turn.acquire()
+        self.unstarted.clear()
+        self.receives.clear()
+
+    def free(self) -> None:
+        """Free the private communicators; collective. The caller has the turn."""
+        if self._check is not None:
+            self._check.Free()
+        self.sync.Free()
+        self.data.Free()
+        self.close("it has been freed")
+
+
+def _world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
+    """The ranks in MPI_COMM_WORLD of a communicator's members."""
+    group, world = comm.Get_group(), MPI.COMM_WORLD.Get_group()
+    ranks = tuple(MPI.Group.Translate_ranks(group, range(comm.size), world))
+    group.Free()
+    world.Free()
+    return ranks
+
+
+def close_all(reason: str) -> None:
+    """Make all channels of this process unusable."""
+    for channel in list(channels.values()):
+        channel.close(reason)
+
+
+def _after_fork() -> None:
+    close_all("this process was forked from a rank and is none itself; MPI does not survive a fork")
+
+
+os.register_at_fork(after_in_child=_after_fork)

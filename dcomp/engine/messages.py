@@ -1,0 +1,237 @@
+"""Messages from rank to rank that bring their own description.
+
+A message is a header -- what it is, dtype and shape -- with the data behind it where that is small (one
+message of MPI's, sent at once), else followed by the data itself, uncopied, under a number that the header
+names. Headers travel on the channel's `data` with the user's tag, so that MPI matches them as its own; large
+data travels on `sync`.
+"""
+
+import pickle
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from .._buffers import check_out_layout
+from .channel import Channel, Steps
+from .pieces import spans
+
+INLINE = 16384  # bytes of data that go with the header
+_META = 16384  # bytes of description that a receive is ready for
+_HEADER = struct.Struct("=4i")  # kind, number of the data, bytes of description, bytes of data behind it
+_ARRAY, _SCALAR, _OBJECT = 1, 2, 3
+_BUFFER = _HEADER.size + _META + INLINE
+_FIRST_NUMBER, _NUMBERS = 1024, 16384  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
+EXCHANGE_TAG = 512
+
+
+class Message:
+    """A message that has arrived, and perhaps its data."""
+
+    __slots__ = ("bulk", "data", "kind", "meta", "number", "source", "tag")
+
+    def __init__(self, buffer: np.ndarray, source: int, tag: int) -> None:
+        self.kind, self.number, meta, inline = _HEADER.unpack(buffer[: _HEADER.size].tobytes())
+        self.source, self.tag = source, tag
+        start = _HEADER.size
+        self.meta = buffer[start : start + meta].tobytes()
+        self.data = buffer[start + meta : start + meta + inline]
+        self.bulk = bool(self.number)  # the data comes by itself
+
+
+@lru_cache(1024)
+def _describe(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    return pickle.dumps((dtype, shape))
+
+
+@lru_cache(1024)
+def _described(meta: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    return pickle.loads(meta)
+
+
+def pack_array(x: np.ndarray, scalar: bool) -> tuple[int, bytes, list[np.ndarray]]:
+    """Kind, description and data of an array."""
+    flat = np.ascontiguousarray(x).reshape(-1).view(np.uint8) if x.itemsize and x.size else np.empty(0, np.uint8)
+    return (_SCALAR if scalar else _ARRAY), _describe(x.dtype, x.shape), [flat]
+
+
+def pack_object(x: Any) -> tuple[int, bytes, list[np.ndarray]]:
+    """Kind, description and data of a Python object: its pickle and out-of-band buffers (PEP 574)."""
+    buffers: list[pickle.PickleBuffer] = []
+    text = pickle.dumps(x, protocol=5, buffer_callback=buffers.append)
+    if len(buffers) > _META // 8 - 1:
+        text, buffers = pickle.dumps(x, protocol=5), []
+    data = [np.frombuffer(text, np.uint8), *(np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers)]
+    return _OBJECT, np.array([part.size for part in data], np.int64).tobytes(), data
+
+
+def send(
+    channel: Channel, packed: tuple[int, bytes, list[np.ndarray]], dest: int, tag: int, *, exchange: bool = False
+) -> list[MPI.Request]:
+    """Start to send a message; the requests, which keep its buffers."""
+    kind, meta, data = packed
+    total = sum(part.size for part in data)
+    number = 0
+    if len(meta) > _META:
+        raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
+    if total > INLINE:
+        channel.messages += 1
+        number = _FIRST_NUMBER + channel.messages % _NUMBERS
+    inline = [] if number else data
+    header = np.frombuffer(
+        b"".join([_HEADER.pack(kind, number, len(meta), 0 if number else total), meta, *(p.tobytes() for p in inline)]),
+        np.uint8,
+    )
+    start = channel.sync.Issend if exchange else channel.data.Isend
+    requests = [start([header, MPI.BYTE], dest, tag)]
+    if number:
+        for part in data:
+            requests += [channel.sync.Isend([piece, MPI.BYTE], dest, number) for piece in _pieces(part)]
+    return requests
+
+
+def _pieces(part: np.ndarray) -> Iterator[np.ndarray]:
+    for start, length in spans(part.size):
+        yield part[start : start + length]
+
+
+def receive(channel: Channel, source: int, tag: int, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
+    """Receive one message; steps. The receive is posted at once, so that messages are matched in order."""
+    message = _held(channel, source, tag)
+    if message is None:
+        buffer = np.empty(_BUFFER, np.uint8)
+        status = MPI.Status()
+        request = channel.data.Irecv([buffer, MPI.BYTE], source, tag)
+        yield lambda: request.Test(status)
+        message = Message(buffer, status.Get_source(), status.Get_tag())
+    try:
+        _check(message, objects, out, function)
+    except (TypeError, ValueError):
+        channel.held.append(message)  # not lost: a right call can still receive it
+        raise
+    result = yield from take(channel, message, out)
+    return result
+
+
+def _held(channel: Channel, source: int, tag: int) -> Message | None:
+    """A message that an earlier, wrong call did not accept."""
+    for i, message in enumerate(channel.held):
+        if source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag):
+            return channel.held.pop(i)
+    return None
+
+
+def _check(message: Message, objects: bool, out: np.ndarray | None, function: str) -> None:
+    what = "a Python object" if message.kind == _OBJECT else "an array"
+    if objects != (message.kind == _OBJECT):
+        right = "recv_object" if message.kind == _OBJECT else "recv"
+        raise TypeError(
+            f"{function}: the message from rank {message.source} with tag {message.tag} is {what}; use {right}. "
+            "It was kept."
+        )
+    if out is not None:
+        dtype, shape = _described(message.meta)
+        where = f"{function} from rank {message.source}, whose message was kept"
+        check_out_layout(out.shape, out.dtype, shape, dtype, where)
+
+
+def take(channel: Channel, message: Message, out: np.ndarray | None = None) -> Steps:
+    """The content of a message whose header has arrived; steps."""
+    if message.kind == _OBJECT:
+        return (yield from _take_object(channel, message))
+    dtype, shape = _described(message.meta)
+    direct = out is not None and out.flags.c_contiguous
+    array = out if out is not None and direct else np.empty(shape, dtype)
+    flat = array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
+    if message.bulk:
+        yield from _receive_bulk(channel, message, [flat])
+    else:
+        flat[:] = message.data
+    if out is not None:
+        if not direct:
+            out[...] = array
+        return out
+    return array[()] if message.kind == _SCALAR else array
+
+
+def _take_object(channel: Channel, message: Message) -> Steps:
+    sizes = np.frombuffer(message.meta, np.int64)
+    parts = [np.empty(n, np.uint8) for n in sizes.tolist()]
+    if message.bulk:
+        yield from _receive_bulk(channel, message, parts)
+    else:
+        start = 0
+        for part in parts:
+            part[:] = message.data[start : start + part.size]
+            start += part.size
+    return pickle.loads(parts[0].tobytes(), buffers=parts[1:])
+
+
+def _receive_bulk(channel: Channel, message: Message, parts: list[np.ndarray]) -> Steps:
+    requests = [
+        channel.sync.Irecv([piece, MPI.BYTE], message.source, message.number)
+        for part in parts
+        for piece in _pieces(part)
+    ]
+    yield lambda: MPI.Request.Testall(requests)
+
+
+def exchange(channel: Channel, packed: dict[int, tuple[int, bytes, list[np.ndarray]]]) -> Steps:
+    """Send to some ranks, receive from those that send here; steps.
+
+    References
+    ----------
+    Hoefler, Siebert, Lumsdaine, Scalable communication protocols for dynamic sparse data exchange, PPoPP 2010
+    (algorithm NBX): synchronous sends; who has been received from everywhere enters a non-blocking barrier;
+    when that ends, no message is under way.
+    """
+    channel.exchanges += 1
+    tag = EXCHANGE_TAG + channel.exchanges % 2  # a neighbour may be one exchange ahead, not two
+    requests: list[MPI.Request] = []
+    for dest, message in packed.items():
+        requests += send(channel, message, dest, tag, exchange=True)
+    received: dict[int, Any] = {}
+    takers: list[tuple[int, Steps, Any]] = []
+    status = MPI.Status()
+    barrier: MPI.Request | None = None
+    sent = len(requests) == 0
+
+    def look() -> None:
+        arrived = channel.sync.Improbe(MPI.ANY_SOURCE, tag, status)
+        while arrived is not None:
+            buffer = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+            source = status.Get_source()
+            arrived.Recv([buffer, MPI.BYTE])
+            steps = take(channel, Message(buffer, source, tag))
+            takers.append((source, steps, None))
+            arrived = channel.sync.Improbe(MPI.ANY_SOURCE, tag, status)
+
+    def move() -> bool:
+        """Look for messages and move their data on; whether all of it is here."""
+        look()
+        waiting = []
+        for source, steps, test in takers:
+            try:
+                while test is None or test():
+                    test = next(steps)
+                waiting.append((source, steps, test))
+            except StopIteration as end:
+                received[source] = end.value
+        takers[:] = waiting
+        return not waiting
+
+    def ended() -> bool:
+        nonlocal barrier, sent
+        here = move()
+        sent = sent or MPI.Request.Testall(requests)
+        if not (sent and here):
+            return False
+        if barrier is None:
+            barrier = channel.sync.Ibarrier()
+        return barrier.Test() and move()
+
+    yield ended
+    return dict(sorted(received.items()))

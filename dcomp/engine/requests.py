@@ -1,0 +1,421 @@
+"""Calls in flight: blocking, non-blocking and persistent.
+
+A non-blocking call has two stages: the ranks agree on it, then its data is on the way. Calls of one channel
+reach the second stage in the order in which they were made, as MPI demands of all ranks alike. Whoever is in
+a call on the channel moves the first stage on; a thread does so where no one is, so that a request makes
+progress while the program computes, or waits elsewhere.
+"""
+
+import threading
+import time
+import warnings
+from typing import Any
+
+from mpi4py import MPI
+
+from .._calls import Call, call_site
+from .agreement import agree, assume
+from .channel import Channel, Steps
+from .mpi import Transfer, make_route
+from .waiting import wait
+
+
+def carry_out(channel: Channel, call: Call) -> Any:
+    """A blocking call: agree, move, and return the result."""
+    channel.enter(call.function)
+    try:
+        terms = call.terms
+        if call.fault is not None and not channel.is_checked:
+            raise call.fault
+        if channel.unstarted:
+            _start_all(channel, call.function)
+        verdict = None
+        if channel.is_checked or terms is None or terms.needs_layout:
+            channel.calls += 1
+            wait(channel.begin_exchange(call.claim.packed), channel, call.function)
+            verdict = channel.agreed()
+        route = None if terms is None else terms.routes.get(verdict)
+        if route is None:
+            route = run(channel, call.function, _find_route(channel, call, verdict))
+        return route.run(call.x, call.out)
+    except KeyboardInterrupt:
+        channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
+        raise
+    finally:
+        channel.leave()
+
+
+def _agree(channel: Channel, call: Call) -> Steps:
+    """Exchange claims if need be, and find the route; steps."""
+    if call.fault is not None and not channel.is_checked:
+        raise call.fault
+    terms, verdict = call.terms, None
+    if channel.is_checked or terms is None or terms.needs_layout:
+        channel.calls += 1
+        verdict = yield from channel.exchange(call.claim.packed)
+    route = None if terms is None else terms.routes.get(verdict)
+    if route is None:
+        route = yield from _find_route(channel, call, verdict)
+    return route
+
+
+def _find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
+    """The route of a call from what the ranks have said, or, unchecked, from what this rank knows."""
+    terms: Any = call.terms
+    if verdict is None:
+        agreed, repeatable = assume(terms), True
+    else:
+        agreed, repeatable = yield from agree(channel, call, verdict)
+    route = make_route(channel, terms, agreed)
+    if repeatable:
+        terms.routes[verdict] = route
+    return route
+
+
+def run(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None = None) -> Any:
+    """Take steps to their end, waiting where they do; earlier non-blocking calls are started first."""
+    try:
+        if channel.unstarted:
+            _start_all(channel, function)
+        while True:
+            wait(next(steps), channel, function, peers)
+    except StopIteration as end:
+        return end.value
+    except KeyboardInterrupt:
+        channel.close(f"{function} in it was interrupted, so the ranks are out of step")
+        raise
+
+
+def _start_all(channel: Channel, function: str) -> None:
+    def started() -> bool:
+        _advance(channel)
+        return not channel.unstarted
+
+    wait(started, channel, function)
+
+
+def _advance(channel: Channel) -> None:
+    """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
+    while channel.unstarted and channel.unstarted[0].start_if_agreed():
+        channel.unstarted.popleft()
+
+
+class Request:
+    """A non-blocking call in flight; it keeps the call's buffers alive.
+
+    Not made by users: the functions whose names begin with `i` return it.
+    """
+
+    def __init__(self, channel: Channel, function: str, peers: tuple[int, ...] | None = None) -> None:
+        self._channel = channel
+        self._function = function
+        self._peers = peers
+        self._site = call_site()
+        self._error: Exception | None = None
+        self._result: Any = None
+        self._finished = False
+
+    def __repr__(self) -> str:
+        return f"<Request of {self._function} at {self._site}, {'done' if self._finished else 'in flight'}>"
+
+    def _done(self) -> bool:
+        """Whether the call has ended; the caller has the turn."""
+        raise NotImplementedError
+
+    def _buffers(self) -> Any:
+        """What MPI may still read and write."""
+        raise NotImplementedError
+
+    def _finish(self) -> Any:
+        """The result of a call that has ended."""
+        return self._result
+
+    def _take(self) -> Any:
+        if not self._finished:
+            self._finished = True
+            if self._error is None:
+                self._result = self._finish()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def wait(self) -> Any:
+        """Wait for the end of the call and return its result.
+
+        Raises
+        ------
+        Whatever the blocking call raises; for a collective, on every rank alike.
+        """
+        if not self._finished:
+            self._channel.enter(self._function)
+            try:
+                wait(self._done, self._channel, self._function, self._peers)
+            except KeyboardInterrupt:
+                self._channel.close(f"{self._function} in it was interrupted")
+                raise
+            finally:
+                self._channel.leave()
+        return self._take()
+
+    def test(self) -> tuple[bool, Any]:
+        """``(True, result)`` if the call has ended, else ``(False, None)``; does not wait."""
+        if not self._finished:
+            self._channel.enter(self._function)
+            try:
+                if not self._done():
+                    return False, None
+            finally:
+                self._channel.leave()
+        return True, self._take()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_finished", True):
+            warnings.warn(
+                f"{self._function} at {self._site}: its Request was dropped without a wait, so its result is lost on "
+                f"rank {self._channel.rank}. Keep it and call wait().",
+                ResourceWarning,
+                stacklevel=2,
+            )
+            _dropped.append(self._buffers())
+
+
+class CollectiveRequest(Request):
+    """A non-blocking collective."""
+
+    def __init__(self, channel: Channel, call: Call) -> None:
+        super().__init__(channel, call.function)
+        self._call = call
+        self._steps: Steps | None = _agree(channel, call)
+        self._test: Any = None
+        self._transfer: Transfer | None = None
+        self._requests: list[MPI.Request] = []
+        call.site = self._site
+
+    def start_if_agreed(self) -> bool:
+        """Move the first stage on; true when the data is under way, or never will be."""
+        if self._test is not None and not self._test():
+            return False
+        if self._steps is None:
+            return True
+        try:
+            self._test = next(self._steps)
+            return False
+        except StopIteration as end:
+            self._transfer = end.value.bind(self._call.x, self._call.out)
+            self._requests = self._transfer.start()
+        except Exception as error:  # belongs to whoever waits for this request
+            self._error = error
+        self._steps = self._test = None
+        return True
+
+    def _done(self) -> bool:
+        if self._steps is not None:
+            _advance(self._channel)
+            if self._steps is not None:
+                return False
+        return self._error is not None or MPI.Request.Testall(self._requests)
+
+    def _finish(self) -> Any:
+        moving, self._transfer = self._transfer, None
+        return moving.finish() if moving is not None else None
+
+    def _buffers(self) -> Any:
+        return self._requests, self._transfer, self._call
+
+
+class MessageRequest(Request):
+    """A send or a receive; its steps need no agreement with other calls."""
+
+    def __init__(self, channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> None:
+        super().__init__(channel, function, peers)
+        self._steps = steps
+        self._test: Any = None
+        self._ended = False
+        channel.receives.append(self)
+        self.move()
+
+    def move(self) -> None:
+        """Take the steps that can be taken."""
+        try:
+            while self._test is None or self._test():
+                self._test = next(self._steps)
+            return
+        except StopIteration as end:
+            self._result = end.value
+        except Exception as error:  # belongs to whoever waits for this request
+            self._error = error
+        self._ended = True
+        if self in self._channel.receives:
+            self._channel.receives.remove(self)
+
+    def _done(self) -> bool:
+        if not self._ended:
+            self.move()
+        return self._ended
+
+    def _buffers(self) -> Any:
+        return self._steps, self._test
+
+
+_dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
+
+
+def start(channel: Channel, call: Call) -> Request:
+    """A non-blocking call: its request, whose data moves when all ranks have agreed."""
+    channel.enter(call.function)
+    try:
+        request = CollectiveRequest(channel, call)
+        channel.unstarted.append(request)
+        _advance(channel)
+        if channel.unstarted:
+            _helper.notice(channel)
+    finally:
+        channel.leave()
+    return request
+
+
+def start_message(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> Request:
+    """A non-blocking send or receive; the caller has the turn."""
+    request = MessageRequest(channel, function, steps, peers)
+    if channel.receives:
+        _helper.notice(channel)
+    return request
+
+
+class Plan:
+    """A call set up once and made many times: ``plan.start(); result = plan.wait()``, or ``plan()``.
+
+    Not made by users: the functions whose names end in `_init` return it. Its arrays stay the user's to
+    refill between calls; every call returns the same result array.
+    """
+
+    def __init__(self, channel: Channel, call: Call) -> None:
+        channel.enter(call.function)
+        try:
+            route = run(channel, call.function, _agree(channel, call))
+            self._transfer = route.bind(call.x, call.out)
+            self._persistent = self._transfer.prepare()
+        finally:
+            channel.leave()
+        self._channel, self._call = channel, call
+        self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
+        self._started = False
+
+    def start(self) -> None:
+        """Begin the call with what is now in its array.
+
+        Raises
+        ------
+        RuntimeError     If the call before has not been waited for.
+        """
+        if self._started:
+            raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
+        channel = self._channel
+        channel.enter(self._call.function)
+        try:
+            if channel.unstarted:
+                _start_all(channel, self._call.function)
+            if self._persistent is not None:
+                if self._transfer.pack is not None:
+                    self._transfer.pack()
+                self._persistent.Start()
+            else:
+                self._requests = self._transfer.start()
+        finally:
+            channel.leave()
+        self._started = True
+
+    def wait(self) -> Any:
+        """Wait for the end of the call that was started and return its result.
+
+        Raises
+        ------
+        RuntimeError     If none was started.
+        """
+        if not self._started:
+            raise RuntimeError(f"{self._call.function}: wait must follow start.")
+        channel, requests = self._channel, self._requests
+        test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
+        channel.enter(self._call.function)
+        try:
+            wait(test, channel, self._call.function)
+        finally:
+            channel.leave()
+        self._started = False
+        return self._transfer.finish()
+
+    def __call__(self) -> Any:
+        """Make the call: start and wait."""
+        self.start()
+        return self.wait()
+
+    def free(self) -> None:
+        """Give back what MPI keeps for the plan."""
+        if self._persistent is not None:
+            self._persistent.Free()
+            self._persistent = None
+            self._requests = []
+
+
+def wait_all(requests: Any) -> list:
+    """Wait for several requests; their results in the same order.
+
+    Raises
+    ------
+    The first error of theirs, after all have ended.
+    """
+    results, errors = [], []
+    for request in requests:
+        try:
+            results.append(request.wait())
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return results
+
+
+class _Helper:
+    """A thread that moves on what no one waits for; it sleeps while there is nothing to do."""
+
+    _SHORTEST, _LONGEST = 1e-3, 16e-3  # seconds between looks; longer when nothing happens
+
+    def __init__(self) -> None:
+        self._wake = threading.Event()
+        self._channels: set[Channel] = set()
+        self._thread: threading.Thread | None = None
+
+    def notice(self, channel: Channel) -> None:
+        """`channel` has requests that need more than MPI's own progress."""
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            return  # then requests make progress in calls only
+        self._channels.add(channel)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="dcomp progress", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            period = self._SHORTEST
+            while self._channels:
+                time.sleep(period)
+                period = self._SHORTEST if self._wake.is_set() else min(2 * period, self._LONGEST)
+                self._wake.clear()
+                for channel in list(self._channels):
+                    self._help(channel)
+
+    def _help(self, channel: Channel) -> None:
+        if channel.try_enter():
+            try:
+                _advance(channel)
+                channel.move_receives()
+                if not channel.unstarted and not channel.receives:
+                    self._channels.discard(channel)
+            finally:
+                channel.leave_help()
+
+
+_helper = _Helper()

@@ -1,0 +1,65 @@
+"""The one loop in which a rank waits for others.
+
+It spins a little, then gives way to the other ranks of the core, then sleeps; it lets signals in, since it
+is Python; it knows when to report and when to give up.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import _watch
+from .._errors import DeadlockError
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+_SPINS = 100  # some 30 us: longer than a small exchange between ranks that have a core each
+_YIELDING = 2e-3  # seconds in which the core is given away but kept within reach
+_LONGEST_SLEEP = 5e-4
+REPORT_AFTER = 60.0  # seconds; without DCOMP_TIMEOUT the report comes once and the wait goes on
+
+
+def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tuple[int, ...] | None = None) -> None:
+    """Call `test` until it is true.
+
+    `peers` are the ranks waited for; None: all of the communicator.
+
+    Raises
+    ------
+    DeadlockError     After `DCOMP_TIMEOUT` seconds.
+    """
+    for _ in range(channel.spins):
+        if test():
+            return
+    with _watch.waiting(channel, function, peers) as this_wait:
+        _wait_long(test, channel, this_wait)
+
+
+def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.Wait") -> None:
+    timeout = channel.settings.timeout
+    start = time.monotonic()
+    report_at = start + (timeout or REPORT_AFTER)
+    sleep = 2e-5
+    while not test():
+        if channel.receives:
+            channel.move_receives()
+        now = time.monotonic()
+        if now - start < _YIELDING:
+            os.sched_yield()
+            continue
+        if now > report_at:
+            report = _watch.report(this_wait)
+            if timeout is not None:
+                channel.close(f"a wait in it has timed out ({this_wait.function})", DeadlockError)
+                raise DeadlockError(f"{report}\nThe wait was longer than DCOMP_TIMEOUT={timeout:g} s.")
+            _watch.publish(report)
+            report_at = float("inf")
+        time.sleep(sleep)
+        sleep = min(2 * sleep, _LONGEST_SLEEP)
+
+
+def spins_for(ranks_on_node: int) -> int:
+    """How often to look before giving way: seldom where ranks outnumber the cores they may use."""
+    return _SPINS if ranks_on_node <= len(os.sched_getaffinity(0)) else 2

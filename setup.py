@@ -1,0 +1,11 @@
+"""Packages only; everything else is in pyproject.toml.
+
+The folder `kernels` becomes `dcomp.kernels`: its own name is too general to be installed as a top-level import.
+"""
+
+from setuptools import setup
+
+setup(
+    packages=["dcomp", "dcomp.engine", "dcomp.kernels"],
+    package_dir={"dcomp": "dcomp", "dcomp.kernels": "kernels"},
+)

@@ -1,0 +1,53 @@
+"""What all tests share: markers, where numba keeps what it has compiled, and hypothesis without chance."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+# Every rank must draw the same examples and leave the same one out, so: no randomness, no clock, no database
+# and no shrinking, whose course would depend on the time that an example takes.
+settings.register_profile(
+    "same everywhere",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    report_multiple_bugs=False,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+    max_examples=20,
+)
+settings.load_profile("same everywhere")
+
+
+def _digest_of_kernels() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parents[1] / "kernels").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# numba's cache does not see a change in a function that a cached one calls: a folder for each state of all of them.
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"dcomp-tests-{os.getuid()}-{_digest_of_kernels()}")
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--big", action="store_true", help="also run the tests that need some 12 GB of memory")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "big: needs some 12 GB of memory; runs with --big only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--big"):
+        return
+    big = [item for item in items if item.get_closest_marker("big")]
+    if big:
+        items[:] = [item for item in items if item not in big]
+        config.hook.pytest_deselected(items=big)

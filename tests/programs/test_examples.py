@@ -1,0 +1,52 @@
+"""Every example runs on 1 to 4 ranks, and agrees with NumPy by its own check."""
+
+from pathlib import Path
+
+import pytest
+from launch import mpirun
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# Programs and the arguments that keep them short.
+PROGRAMS = {
+    "kmeans": [],
+    "principal_components": [],
+    "flight_delays": [],
+    "pagerank": [],
+    "tsunami": [],
+    "demo": ["--hours", "0.5"],
+}
+
+
+@pytest.fixture(scope="module")
+def numba_cache(tmp_path_factory):
+    """A cache of this run's own: compiled once for all sizes, never stale."""
+    return {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("numba"))}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_example_agrees_with_numpy(name, ranks, numba_cache, tmp_path):
+    done = mpirun(ranks, EXAMPLES / f"{name}.py", *PROGRAMS[name], env=numba_cache, timeout=100, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{name}: OK" in done.stdout, done.stdout + done.stderr
+
+
+def test_demo_draws(numba_cache, tmp_path):
+    pytest.importorskip("matplotlib")
+    done = mpirun(4, EXAMPLES / "demo.py", "--hours", "0.5", "--picture", tmp_path / "map.png", env=numba_cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_example_is_tested():
+    # `pacific` is what `tsunami` and `demo` have in common, no program.
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*PROGRAMS, "pacific"}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_example_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 100
+
+
+def test_data_is_small():
+    assert sum(path.stat().st_size for path in (EXAMPLES / "data").iterdir() if path.is_file()) < 1_000_000
