@@ -37,7 +37,7 @@ def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bo
 _HAVE_OBJECT_TWIN = {"bcast", "scatter", "gather", "allgather", "send", "recv"}
 
 
-def check_out(out: Any, x: np.ndarray | None, function: str) -> None:
+def check_out(out: Any, x: np.ndarray | None, function: str, argument: str = "out") -> None:
     """Check what can be said about `out` without its shape and dtype.
 
     Raises
@@ -46,11 +46,11 @@ def check_out(out: Any, x: np.ndarray | None, function: str) -> None:
     ValueError    If it is read-only, or shares a part of its memory with `x`.
     """
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function}: out must be a NumPy array; got {type(out).__name__}")
-    check_memory(out, x, function)
+        raise TypeError(f"{function}: {argument} must be a NumPy array; got {type(out).__name__}")
+    check_memory(out, x, function, argument)
 
 
-def check_memory(out: np.ndarray, x: np.ndarray | None, function: str) -> bool:
+def check_memory(out: np.ndarray, x: np.ndarray | None, function: str, argument: str = "out") -> bool:
     """Check that `out` can be written while `x` is read, and say whether they are the same memory.
 
     Raises
@@ -58,7 +58,7 @@ def check_memory(out: np.ndarray, x: np.ndarray | None, function: str) -> bool:
     ValueError    If it is read-only, or shares a part of its memory with `x`.
     """
     if not out.flags.writeable:
-        raise ValueError(f"{function}: out must be writable; got a read-only array")
+        raise ValueError(f"{function}: {argument} must be writable; got a read-only array")
     if x is None or x is out or not np.may_share_memory(out, x):
         return x is out
     if is_same_memory(out, x):

@@ -138,7 +138,7 @@ def describe(
             channel.size, channel.rank, row, function, x, out, scalar, op, root, axis, concat_axis, counts, recv_counts
         )
     except (TypeError, ValueError) as fault:
-        return Call(function, None, None, None, _located(fault, channel))
+        return Call(function, None, None, None, located(fault, channel))
     if key is not None:
         if len(channel.terms) >= _KEPT:
             channel.terms.clear()
@@ -149,7 +149,7 @@ def describe(
     )
 
 
-def _located(fault: Exception, channel: Any) -> Exception:
+def located(fault: Exception, channel: Any) -> Exception:
     """The same fault, with the rank in its message."""
     return type(fault)(f"{str(fault).rstrip('.')} (on rank {channel.rank} of {channel.size}).")
 

@@ -234,11 +234,11 @@ def judge(row: Collective, size: int, axis: int, verdict: bytes) -> str | None:
         if header is not None and not header.counts_given and not greatest_a <= header.shape[axis] <= least_a:
             return "out"
     elif row.shape is Shape.TRANSPOSE:
-        if v[6] != NONE and least_a != greatest_a:  # cut along one axis, joined along another
-            return "length"
+        # Cut along one axis and joined along another.
+        return "length" if v[6] != NONE and least_a != greatest_a else None
     elif row.shape is Shape.CONCATENATE and v[6] != NONE:
-        if v[6] != -v[7] or (least_a == greatest_a and v[6] != size * least_a):
-            return "out"
+        fits = v[6] == -v[7] and (least_a != greatest_a or v[6] == size * least_a)
+        return None if fits else "out"
     return None
 
 

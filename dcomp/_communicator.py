@@ -52,7 +52,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self._leaders: Communicator | None = None
         self._has_leaders = False
         self._windows: list[MPI.Win] = []
-        if self._channel.settings.check == "off":
+        if self._channel.settings.check == "off" and self._channel.settings.timeout is None:
             use_direct_calls(self)
 
     @classmethod

@@ -58,7 +58,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and axis == 0
             and type(out) is ndarray
             and (out.ndim < 2 or out.flags.c_contiguous)
-            and (x is None or type(x) is ndarray and (x.ndim < 2 or x.flags.c_contiguous))
+            and (x is None or (type(x) is ndarray and (x.ndim < 2 or x.flags.c_contiguous)))
             and are_even(counts)
         ):
             try:
@@ -74,7 +74,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and axis == 0
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
-            and (rank != root or type(out) is ndarray and (out.ndim < 2 or out.flags.c_contiguous))
+            and (rank != root or (type(out) is ndarray and (out.ndim < 2 or out.flags.c_contiguous)))
             and are_even(counts)
         ):
             try:

@@ -1,5 +1,158 @@
-"""minimal"""
+"""How a rank's program ends, and that the others hear of it.
+
+An uncaught exception ends the job. So does `sys.exit` with a bad status, unless the other ranks come to their end
+too. Python tells no one of a `SystemExit` that was raised without `sys.exit`: that end, and an early one, is noticed
+as soon as others wait for this rank (`_guard.py`), and a sudden death by the guard.
+"""
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import traceback
+from types import TracebackType
+from typing import Any, NoReturn
+
+from mpi4py import MPI
+
+from . import _report, _watch
+from ._link import Link
+from .engine.channel import close_all
+
+_PACKAGE = __name__.partition(".")[0]
+_PRINTED = 1.0  # seconds that the guard may take to print a traceback; then this rank prints it
+_ABORTED = 0.5  # seconds that the guard's order to end the job may take; then this rank ends it unasked
+_INTERRUPTED = 130  # the status of shells for SIGINT
+
+_ending: "_Ending | None" = None
 
 
-def install(channel) -> None:
-    """minimal"""
+def install(channel: Any, link: Link | None) -> None:
+    """Take care of how this process ends; once. `channel` is COMM_WORLD's, `link` comes from `_watch.start`."""
+    global _ending
+    ending = _ending = _Ending(channel, link)
+    # MPI_Finalize deletes the attributes of COMM_SELF before it does anything else (MPI-4.1, 11.2.4).
+    keyval = MPI.Comm.Create_keyval(delete_fn=lambda comm, number, value: ending.finalize())
+    MPI.COMM_SELF.Set_attr(keyval, None)
+    if channel.size == 1:
+        return  # Python's own ways are right
+    sys.excepthook = ending.fail
+    sys.exit = _exit
+    atexit.register(ending.end, 0)
+    os.register_at_fork(after_in_child=ending.forget)
+    ending.follow_orders()
+
+
+class _Exit(SystemExit):
+    """What `sys.exit` raises here; it sees whether it was caught.
+
+    Python prints no traceback for it, calls no hook, and drops it before threads are joined and `atexit` functions
+    run. Then no Python code is below; whoever catches it, is.
+    """
+
+    def __del__(self) -> None:
+        if _ending is not None and threading.current_thread() is threading.main_thread():
+            try:
+                sys._getframe(1)
+            except ValueError:  # the call stack is not deep enough
+                _ending.end(_status(self.code))
+
+
+_Exit.__name__ = _Exit.__qualname__ = "SystemExit"  # it is shown so
+_Exit.__module__ = "builtins"  # and pickled so
+
+
+def _exit(status: Any = None, /) -> NoReturn:
+    """Exit the interpreter by raising SystemExit(status); see Python's `sys.exit`, which this stands for."""
+    raise _Exit(status)
+
+
+def _status(code: object) -> int:
+    if code is None:
+        return 0
+    return code & 0xFF if isinstance(code, int) else 1
+
+
+class _Ending:
+    """The end of this process's program."""
+
+    def __init__(self, channel: Any, link: Link | None) -> None:
+        self._channel, self._link = channel, link
+        self._printed = threading.Event()
+        self._has_ended = False
+        self._previous_hook = sys.excepthook
+
+    def follow_orders(self) -> None:
+        """Do what the guard says, and tell it of crashes."""
+        if self._link is None:
+            return
+        self._link.actions["flush"] = lambda _: _flush()
+        self._link.actions["printed"] = lambda _: self._printed.set()
+        self._link.actions["abort"] = self._abort
+        if not faulthandler.is_enabled():
+            faulthandler.enable(file=self._link.fileno, all_threads=False)
+
+    def fail(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """`sys.excepthook`: have it printed once for all ranks that fail alike, and end the job."""
+        if self._has_ended:  # and so, perhaps, has MPI
+            self._previous_hook(kind, error, trace)
+            return
+        self._has_ended = True
+        _flush()
+        if self._previous_hook is sys.__excepthook__:
+            text = _format(error)
+        else:  # the program has its own way to show it
+            self._previous_hook(kind, error, trace)
+            text = f"ends with {kind.__name__}"
+        status = _INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1
+        if self._link is not None and self._link.say(failed=text, status=status) and self._printed.wait(_PRINTED):
+            threading.Event().wait(_ABORTED)
+        else:
+            rank, size, node = self._channel.rank, self._channel.size, os.uname().nodename
+            sys.stderr.write(_report.fold({rank: text}, size, {rank: node}))
+            sys.stderr.flush()
+        self._abort(status)
+
+    def end(self, status: int) -> None:
+        """The program is over, with this status if it is known, or with 0; MPI is not yet."""
+        if not self._has_ended:
+            self._has_ended = True
+            if status:
+                _flush()
+            if self._link is not None:
+                self._link.say(ended=status, calls=_watch.calls())
+
+    def finalize(self) -> None:
+        """The program ends MPI itself."""
+        self.end(0)
+        close_all("MPI has been finalised")
+
+    def forget(self) -> None:
+        """A forked child: its end is not the rank's."""
+        if self._link is not None and faulthandler.is_enabled():
+            faulthandler.disable()  # it would write to a closed connection
+        self._has_ended, self._link = True, None
+
+    def _abort(self, status: int) -> None:
+        if MPI.Is_finalized():
+            os._exit(status)
+        self._channel.sync.Abort(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or not there: nothing to lose
+            stream.flush()
+
+
+def _format(error: BaseException) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        # Where inside dcomp it hit is chance, and would tell apart ranks that wait at the same line.
+        frames = list(traceback.walk_tb(error.__traceback__))
+        outside = [frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE for frame, _ in frames]
+        if any(outside):
+            del told.stack[len(outside) - outside[::-1].index(True) :]
+    return "".join(told.format())

@@ -7,7 +7,8 @@ from ._communicator import Communicator
 from ._ops import SUM
 from ._point_to_point import ANY_SOURCE, ANY_TAG, Envelope
 from ._world import world
-from .engine.requests import Plan, Request, wait_all
+from .engine.plans import Plan
+from .engine.requests import Request, wait_all
 
 __all__ = ["ANY_SOURCE", "ANY_TAG", "Envelope", "Plan", "Request", "wait_all"]  # and all functions below
 

@@ -16,7 +16,8 @@ Lines of JSON go both ways. A rank says::
     publish                         a report to be printed, unless it has been
     signal                          asks for the positions of all ranks to be printed
 
-The guard says `state`, `report`, `flush` (standard output), `printed` (the traceback) and `abort` (with a status).
+The guard says `state`, `answer` (the report), `flush` (standard output), `printed` (the traceback) and `abort` (with a
+status).
 What is not JSON was written by `faulthandler` in a rank's last moments.
 
 With p ranks, the guard has p open files, a report is p short messages each way, and nothing happens in between.
@@ -256,7 +257,7 @@ class Guard:
 
     def _report(self, peer: _Peer, message: dict[str, Any]) -> None:
         wait = _report.read_wait(message["report"])
-        self._ask_all(lambda states: peer.say(report=_report.wait_report(wait, states), id=message["id"]))
+        self._ask_all(lambda states: peer.say(answer=_report.wait_report(wait, states), id=message["id"]))
 
     def _publish(self, peer: _Peer, message: dict[str, Any]) -> None:
         if message["publish"] not in self._published:

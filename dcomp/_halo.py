@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from . import _checks
 from ._buffers import as_array, check_out
-from ._calls import call_site
+from ._calls import call_site, located
 from ._checks import FAULTY
 from ._errors import ShapeMismatchError
 from ._explain import Testimony
@@ -57,8 +57,8 @@ class Halos:
     def _checked(self, array: Any, width: Any) -> np.ndarray:
         if not isinstance(width, int | np.integer) or width < 1:
             raise ValueError(f"halo: width must be an integer >= 1; got {width!r}.")
-        array, _ = as_array(array, "halo", "array")
-        check_out(array, None, "halo")
+        check_out(array, None, "halo", "array")
+        as_array(array, "halo", "array")
         if array.ndim < len(self._dims):
             raise ValueError(f"halo: array must have at least {len(self._dims)} axes; got shape {array.shape}.")
         for axis in range(len(self._dims)):
@@ -71,7 +71,9 @@ class Halos:
 
     def _agree(self, arrays: Sequence[np.ndarray], width: int, fault: Exception | None) -> Steps:
         channel, n = self._channel, len(self._dims)
-        if channel.settings.check != "collective":
+        if fault is not None:
+            fault = located(fault, channel)
+        if not channel.is_checked:
             if fault is not None:
                 raise fault
             return
@@ -100,16 +102,15 @@ class Halos:
 
     def _compare(self, extents: np.ndarray) -> None:
         """Ranks at the same place along an axis must have the same length there; all ranks see all lengths."""
-        grid = extents.reshape(*self._dims, *extents.shape[1:])
-        for axis in range(len(self._dims)):
-            lengths = np.moveaxis(grid[..., axis], axis, 0)
-            if (lengths != lengths.reshape(len(lengths), -1, lengths.shape[-1])[:, 0].reshape(
-                len(lengths), *[1] * (len(self._dims) - 1), lengths.shape[-1]
-            )).any():  # fmt: skip
-                told = {rank: tuple(map(tuple, one)) for rank, one in enumerate(extents.tolist())}
+        places = np.indices(self._dims).reshape(len(self._dims), -1)
+        for axis, place in ((axis, place) for axis, p in enumerate(self._dims) for place in range(p)):
+            ranks = np.flatnonzero(places[axis] == place)
+            lengths = extents[ranks, :, axis]
+            if (lengths != lengths[0]).any():
+                told = ", ".join(f"{tuple(extents[rank].ravel().tolist())} on rank {rank}" for rank in ranks)
                 raise ShapeMismatchError(
                     f"halo: array must have the same length along axis {axis} on all ranks at the same place of that "
-                    f"axis in the grid {self._dims}; got {told} by rank. No data was moved."
+                    f"axis in the grid {self._dims}; got the lengths {told} of {self._channel.size}. No data was moved."
                 )
 
     def _fill(self, arrays: Sequence[np.ndarray], axis: int, width: int) -> Steps:

@@ -10,7 +10,7 @@ from . import _table as table
 from ._calls import describe
 from ._ops import SUM
 from .engine.channel import Channel
-from .engine.requests import Plan
+from .engine.plans import Plan
 
 
 class Persistent:

@@ -48,12 +48,11 @@ class PointToPoint:
         MPI_Isend and a wait. Up to 16 KiB one message, sent at once; more: a small message and the array, sent
         from where it is, which may wait for the receive.
         """
-        self.isend(x, dest, tag=tag, _function="send").wait()
+        self._send_array("send", x, dest, tag).wait()
 
-    def isend(self, x: Any, dest: int | None, *, tag: int = 0, _function: str = "isend") -> Request:
+    def isend(self, x: Any, dest: int | None, *, tag: int = 0) -> Request:
         """`send`, non-blocking; `x` must not be changed until the wait."""
-        array, scalar = as_array(x, _function)
-        return self._isend(_function, messages.pack_array(array, scalar), dest, tag)
+        return self._send_array("isend", x, dest, tag)
 
     def recv(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
         """Receive an array; its shape and dtype come with it.
@@ -74,15 +73,11 @@ class PointToPoint:
                                   next `recv` that fits gets it.
         DeadlockError             After DCOMP_TIMEOUT.
         """
-        return self.irecv(source, tag=tag, out=out, _function="recv").wait()
+        return self._receive("recv", source, tag, objects=False, out=out).wait()
 
-    def irecv(
-        self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None, _function: str = "irecv"
-    ) -> Request:
-        """`recv`, non-blocking."""
-        if out is not None:
-            check_out(out, None, _function)
-        return self._irecv(_function, source, tag, objects=False, out=out)
+    def irecv(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Request:
+        """`recv`, non-blocking; `out` must not be touched until the wait."""
+        return self._receive("irecv", source, tag, objects=False, out=out)
 
     def sendrecv(
         self,
@@ -109,8 +104,8 @@ class PointToPoint:
         -----
         The receive is posted first. MPI_Irecv, MPI_Isend.
         """
-        receive = self.irecv(source, tag=recvtag, out=out, _function="sendrecv")
-        send = self.isend(x, dest, tag=sendtag, _function="sendrecv")
+        receive = self._receive("sendrecv", source, recvtag, objects=False, out=out)
+        send = self._send_array("sendrecv", x, dest, sendtag)
         result = receive.wait()
         send.wait()
         return result
@@ -191,13 +186,17 @@ class PointToPoint:
 
     def send_object(self, x: Any, dest: int | None, *, tag: int = 0) -> None:
         """Send a Python object, pickled (protocol 5; the buffers of arrays in it are not copied)."""
-        self._isend("send_object", messages.pack_object(x), dest, tag).wait()
+        self._send("send_object", messages.pack_object(x), dest, tag).wait()
 
     def recv_object(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG) -> Any:
         """Receive a Python object. Unpickling runs code of the sender's choice: it is of the same job."""
-        return self._irecv("recv_object", source, tag, objects=True, out=None).wait()
+        return self._receive("recv_object", source, tag, objects=True, out=None).wait()
 
-    def _isend(self, function: str, packed: Any, dest: int | None, tag: int) -> Request:
+    def _send_array(self, function: str, x: Any, dest: int | None, tag: int) -> Request:
+        array, scalar = as_array(x, function)
+        return self._send(function, messages.pack_array(array, scalar), dest, tag)
+
+    def _send(self, function: str, packed: Any, dest: int | None, tag: int) -> Request:
         channel = self._channel
         tag = _tag(tag, function, 0)
         target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
@@ -214,8 +213,10 @@ class PointToPoint:
         finally:
             channel.leave()
 
-    def _irecv(self, function: str, source: int | None, tag: int, *, objects: bool, out: Any) -> Request:
+    def _receive(self, function: str, source: int | None, tag: int, *, objects: bool, out: Any) -> Request:
         channel = self._channel
+        if out is not None:
+            check_out(out, None, function)
         tag = _tag(tag, function, ANY_TAG)
         where = MPI.PROC_NULL if source is None else self._source(source, function)
 

@@ -6,6 +6,7 @@ from mpi4py import MPI
 
 from . import _ends, _watch, _world_map
 from ._communicator import Communicator
+from .engine.channel import channels
 
 _lock = threading.Lock()
 _world: Communicator | None = None
@@ -20,8 +21,7 @@ def world() -> Communicator:
             if _world is None:
                 _world_map.survey(MPI.COMM_WORLD)
                 made = Communicator(MPI.COMM_WORLD)
-                _watch.start(made._channel)
-                _ends.install(made._channel)
+                _ends.install(made._channel, _watch.start(made._channel, channels))
                 _world = made
     return _world
 

@@ -82,6 +82,8 @@ def environment() -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     # Open MPI refuses to run as root unless told twice.
     env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    # Intel MPI's `mpirun` looks for its parts on the path.
+    env["PATH"] = os.pathsep.join([str(Path(find_mpirun()).parent), env.get("PATH", os.defpath)])
     # The ranks import the dcomp that the tests would, installed or not.
     spec = importlib.util.find_spec("dcomp")
     if spec is not None and spec.origin is not None:

@@ -115,6 +115,8 @@ class Route:
         return received[()] if self.scalar and out is None and received is not None else received
 
     def _arguments(self, send: Any, received: Any, in_place: bool) -> tuple:
+        if self.terms.row.shape is Shape.NONE:
+            return ()
         sent = None
         if self.sends is not None:
             sent = MPI.IN_PLACE if in_place else [send, *self.sends]
@@ -236,7 +238,7 @@ def make_route(channel: Channel, terms: Terms, agreed: Agreed) -> Route:
 
 
 def _lay_nothing(route: Route) -> None:
-    route._arguments = lambda send, received, in_place: ()  # type: ignore[method-assign]
+    """A barrier has no arguments."""
 
 
 def _lay_broadcast(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""Calls in flight: blocking, non-blocking and persistent.
+"""Calls in flight: blocking and non-blocking.
 
 A non-blocking call has two stages: the ranks agree on it, then its data is on the way. Calls of one channel
 reach the second stage in the order in which they were made, as MPI demands of all ranks alike. Whoever is in
@@ -6,8 +6,6 @@ a call on the channel moves the first stage on; a thread does so where no one is
 progress while the program computes, or waits elsewhere.
 """
 
-import threading
-import time
 import warnings
 from typing import Any
 
@@ -17,6 +15,7 @@ from .._calls import Call, call_site
 from .agreement import agree, assume
 from .channel import Channel, Steps
 from .mpi import Transfer, make_route
+from .progress import advance, helper, start_all
 from .waiting import wait
 
 
@@ -28,15 +27,17 @@ def carry_out(channel: Channel, call: Call) -> Any:
         if call.fault is not None and not channel.is_checked:
             raise call.fault
         if channel.unstarted:
-            _start_all(channel, call.function)
+            start_all(channel, call.function)
         verdict = None
         if channel.is_checked or terms is None or terms.needs_layout:
             channel.calls += 1
             wait(channel.begin_exchange(call.claim.packed), channel, call.function)
             verdict = channel.agreed()
+        elif channel.settings.timeout is not None:  # without a check, only a barrier tells who is missing
+            wait(channel.sync.Ibarrier().Test, channel, call.function)
         route = None if terms is None else terms.routes.get(verdict)
         if route is None:
-            route = run(channel, call.function, _find_route(channel, call, verdict))
+            route = run(channel, call.function, find_route(channel, call, verdict))
         return route.run(call.x, call.out)
     except KeyboardInterrupt:
         channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
@@ -45,7 +46,7 @@ def carry_out(channel: Channel, call: Call) -> Any:
         channel.leave()
 
 
-def _agree(channel: Channel, call: Call) -> Steps:
+def agree_on_route(channel: Channel, call: Call) -> Steps:
     """Exchange claims if need be, and find the route; steps."""
     if call.fault is not None and not channel.is_checked:
         raise call.fault
@@ -55,11 +56,11 @@ def _agree(channel: Channel, call: Call) -> Steps:
         verdict = yield from channel.exchange(call.claim.packed)
     route = None if terms is None else terms.routes.get(verdict)
     if route is None:
-        route = yield from _find_route(channel, call, verdict)
+        route = yield from find_route(channel, call, verdict)
     return route
 
 
-def _find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
+def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
     """The route of a call from what the ranks have said, or, unchecked, from what this rank knows."""
     terms: Any = call.terms
     if verdict is None:
@@ -76,7 +77,7 @@ def run(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | 
     """Take steps to their end, waiting where they do; earlier non-blocking calls are started first."""
     try:
         if channel.unstarted:
-            _start_all(channel, function)
+            start_all(channel, function)
         while True:
             wait(next(steps), channel, function, peers)
     except StopIteration as end:
@@ -84,20 +85,6 @@ def run(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | 
     except KeyboardInterrupt:
         channel.close(f"{function} in it was interrupted, so the ranks are out of step")
         raise
-
-
-def _start_all(channel: Channel, function: str) -> None:
-    def started() -> bool:
-        _advance(channel)
-        return not channel.unstarted
-
-    wait(started, channel, function)
-
-
-def _advance(channel: Channel) -> None:
-    """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
-    while channel.unstarted and channel.unstarted[0].start_if_agreed():
-        channel.unstarted.popleft()
 
 
 class Request:
@@ -185,7 +172,7 @@ class CollectiveRequest(Request):
     def __init__(self, channel: Channel, call: Call) -> None:
         super().__init__(channel, call.function)
         self._call = call
-        self._steps: Steps | None = _agree(channel, call)
+        self._steps: Steps | None = agree_on_route(channel, call)
         self._test: Any = None
         self._transfer: Transfer | None = None
         self._requests: list[MPI.Request] = []
@@ -210,7 +197,7 @@ class CollectiveRequest(Request):
 
     def _done(self) -> bool:
         if self._steps is not None:
-            _advance(self._channel)
+            advance(self._channel)
             if self._steps is not None:
                 return False
         return self._error is not None or MPI.Request.Testall(self._requests)
@@ -266,9 +253,9 @@ def start(channel: Channel, call: Call) -> Request:
     try:
         request = CollectiveRequest(channel, call)
         channel.unstarted.append(request)
-        _advance(channel)
+        advance(channel)
         if channel.unstarted:
-            _helper.notice(channel)
+            helper.notice(channel)
     finally:
         channel.leave()
     return request
@@ -278,83 +265,8 @@ def start_message(channel: Channel, function: str, steps: Steps, peers: tuple[in
     """A non-blocking send or receive; the caller has the turn."""
     request = MessageRequest(channel, function, steps, peers)
     if channel.receives:
-        _helper.notice(channel)
+        helper.notice(channel)
     return request
-
-
-class Plan:
-    """A call set up once and made many times: ``plan.start(); result = plan.wait()``, or ``plan()``.
-
-    Not made by users: the functions whose names end in `_init` return it. Its arrays stay the user's to
-    refill between calls; every call returns the same result array.
-    """
-
-    def __init__(self, channel: Channel, call: Call) -> None:
-        channel.enter(call.function)
-        try:
-            route = run(channel, call.function, _agree(channel, call))
-            self._transfer = route.bind(call.x, call.out)
-            self._persistent = self._transfer.prepare()
-        finally:
-            channel.leave()
-        self._channel, self._call = channel, call
-        self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
-        self._started = False
-
-    def start(self) -> None:
-        """Begin the call with what is now in its array.
-
-        Raises
-        ------
-        RuntimeError     If the call before has not been waited for.
-        """
-        if self._started:
-            raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
-        channel = self._channel
-        channel.enter(self._call.function)
-        try:
-            if channel.unstarted:
-                _start_all(channel, self._call.function)
-            if self._persistent is not None:
-                if self._transfer.pack is not None:
-                    self._transfer.pack()
-                self._persistent.Start()
-            else:
-                self._requests = self._transfer.start()
-        finally:
-            channel.leave()
-        self._started = True
-
-    def wait(self) -> Any:
-        """Wait for the end of the call that was started and return its result.
-
-        Raises
-        ------
-        RuntimeError     If none was started.
-        """
-        if not self._started:
-            raise RuntimeError(f"{self._call.function}: wait must follow start.")
-        channel, requests = self._channel, self._requests
-        test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
-        channel.enter(self._call.function)
-        try:
-            wait(test, channel, self._call.function)
-        finally:
-            channel.leave()
-        self._started = False
-        return self._transfer.finish()
-
-    def __call__(self) -> Any:
-        """Make the call: start and wait."""
-        self.start()
-        return self.wait()
-
-    def free(self) -> None:
-        """Give back what MPI keeps for the plan."""
-        if self._persistent is not None:
-            self._persistent.Free()
-            self._persistent = None
-            self._requests = []
 
 
 def wait_all(requests: Any) -> list:
@@ -373,49 +285,3 @@ def wait_all(requests: Any) -> list:
     if errors:
         raise errors[0]
     return results
-
-
-class _Helper:
-    """A thread that moves on what no one waits for; it sleeps while there is nothing to do."""
-
-    _SHORTEST, _LONGEST = 1e-3, 16e-3  # seconds between looks; longer when nothing happens
-
-    def __init__(self) -> None:
-        self._wake = threading.Event()
-        self._channels: set[Channel] = set()
-        self._thread: threading.Thread | None = None
-
-    def notice(self, channel: Channel) -> None:
-        """`channel` has requests that need more than MPI's own progress."""
-        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
-            return  # then requests make progress in calls only
-        self._channels.add(channel)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="dcomp progress", daemon=True)
-            self._thread.start()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            period = self._SHORTEST
-            while self._channels:
-                time.sleep(period)
-                period = self._SHORTEST if self._wake.is_set() else min(2 * period, self._LONGEST)
-                self._wake.clear()
-                for channel in list(self._channels):
-                    self._help(channel)
-
-    def _help(self, channel: Channel) -> None:
-        if channel.try_enter():
-            try:
-                _advance(channel)
-                channel.move_receives()
-                if not channel.unstarted and not channel.receives:
-                    self._channels.discard(channel)
-            finally:
-                channel.leave_help()
-
-
-_helper = _Helper()

@@ -1,0 +1,86 @@
+"""Calls set up once and made many times."""
+
+from typing import Any
+
+from mpi4py import MPI
+
+from .._calls import Call
+from .channel import Channel
+from .progress import start_all
+from .requests import agree_on_route, run
+from .waiting import wait
+
+
+class Plan:
+    """A call set up once and made many times: ``plan.start(); result = plan.wait()``, or ``plan()``.
+
+    Not made by users: the functions whose names end in `_init` return it. Its arrays stay the user's to
+    refill between calls; every call returns the same result array.
+    """
+
+    def __init__(self, channel: Channel, call: Call) -> None:
+        channel.enter(call.function)
+        try:
+            route = run(channel, call.function, agree_on_route(channel, call))
+            self._transfer = route.bind(call.x, call.out)
+            self._persistent = self._transfer.prepare()
+        finally:
+            channel.leave()
+        self._channel, self._call = channel, call
+        self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
+        self._started = False
+
+    def start(self) -> None:
+        """Begin the call with what is now in its array.
+
+        Raises
+        ------
+        RuntimeError     If the call before has not been waited for.
+        """
+        if self._started:
+            raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
+        channel = self._channel
+        channel.enter(self._call.function)
+        try:
+            if channel.unstarted:
+                start_all(channel, self._call.function)
+            if self._persistent is not None:
+                if self._transfer.pack is not None:
+                    self._transfer.pack()
+                self._persistent.Start()
+            else:
+                self._requests = self._transfer.start()
+        finally:
+            channel.leave()
+        self._started = True
+
+    def wait(self) -> Any:
+        """Wait for the end of the call that was started and return its result.
+
+        Raises
+        ------
+        RuntimeError     If none was started.
+        """
+        if not self._started:
+            raise RuntimeError(f"{self._call.function}: wait must follow start.")
+        channel, requests = self._channel, self._requests
+        test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
+        channel.enter(self._call.function)
+        try:
+            wait(test, channel, self._call.function)
+        finally:
+            channel.leave()
+        self._started = False
+        return self._transfer.finish()
+
+    def __call__(self) -> Any:
+        """Make the call: start and wait."""
+        self.start()
+        return self.wait()
+
+    def free(self) -> None:
+        """Give back what MPI keeps for the plan."""
+        if self._persistent is not None:
+            self._persistent.Free()
+            self._persistent = None
+            self._requests = []

@@ -1,0 +1,71 @@
+"""What moves non-blocking calls on: whoever is in a call on their channel, and a thread where no one is."""
+
+import threading
+import time
+
+from mpi4py import MPI
+
+from .channel import Channel
+from .waiting import wait
+
+
+def start_all(channel: Channel, function: str) -> None:
+    """Wait until the data of all non-blocking calls made before is under way, as the order of calls demands."""
+
+    def started() -> bool:
+        advance(channel)
+        return not channel.unstarted
+
+    wait(started, channel, function)
+
+
+def advance(channel: Channel) -> None:
+    """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
+    while channel.unstarted and channel.unstarted[0].start_if_agreed():
+        channel.unstarted.popleft()
+
+
+class _Helper:
+    """A thread that moves on what no one waits for; it sleeps while there is nothing to do."""
+
+    _SHORTEST, _LONGEST = 1e-3, 16e-3  # seconds between looks; longer when nothing happens
+
+    def __init__(self) -> None:
+        self._wake = threading.Event()
+        self._channels: set[Channel] = set()
+        self._thread: threading.Thread | None = None
+
+    def notice(self, channel: Channel) -> None:
+        """`channel` has requests that need more than MPI's own progress."""
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            return  # then requests make progress in calls only
+        self._channels.add(channel)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="dcomp progress", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            period = self._SHORTEST
+            while self._channels:
+                time.sleep(period)
+                period = self._SHORTEST if self._wake.is_set() else min(2 * period, self._LONGEST)
+                self._wake.clear()
+                for channel in list(self._channels):
+                    self._help(channel)
+
+    def _help(self, channel: Channel) -> None:
+        if channel.try_enter():
+            try:
+                advance(channel)
+                channel.move_receives()
+                if not channel.unstarted and not channel.receives:
+                    self._channels.discard(channel)
+            finally:
+                channel.leave_help()
+
+
+helper = _Helper()

@@ -1,0 +1,123 @@
+"""exscan against NumPy's reduction of the arrays of all ranks."""
+
+import numpy as np
+import oracle
+import pytest
+from arrays import LAYOUTS, assert_same, values
+from cases import SUMMABLE, case_for, draws
+from hypothesis import given
+from oracle import FORMS, check, check_plan, seed_of
+from parallel import together
+
+import dcomp as dc
+
+
+@given(d=draws(SUMMABLE, least_ndim=0))
+def test_any_array(world, d):
+    check(world, case_for("exscan", world, d), d.form, layout=d.layout, out=d.out)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_communicator(comm, form):
+    seed = seed_of(comm, 1)
+    xs = [values((seed, rank), (3, 2), "f8") for rank in range(comm.size)]
+    check(comm, oracle.reduction("exscan", xs), form)
+
+
+def test_every_dtype(world):
+    for i, dtype in enumerate(SUMMABLE):
+        xs = [values((i, rank), (2, 3), dtype) for rank in range(world.size)]
+        check(world, oracle.reduction("exscan", xs))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["f8", "i2", "?", "m8[s]", ">f4", "D"])
+def test_scalars(world, form, dtype):
+    xs = [values((1, rank), (), dtype)[()] for rank in range(world.size)]
+    check(world, oracle.reduction("exscan", xs), form)
+
+
+def test_zero_d_arrays_stay_arrays(world):
+    check(world, oracle.reduction("exscan", [np.array(3 * rank) for rank in range(world.size)]))
+
+
+def test_empty(world):
+    check(world, oracle.reduction("exscan", [np.empty((0, 3))] * world.size))
+    check(world, oracle.reduction("exscan", [np.empty((2, 0), ">i2")] * world.size), out="C")
+
+
+@pytest.mark.parametrize("out", LAYOUTS[:4])
+@pytest.mark.parametrize("dtype", ["i4", ">f8"])
+def test_out_of_every_layout(world, out, dtype):
+    xs = [values((1, rank), (2, 3, 2), dtype) for rank in range(world.size)]
+    check(world, oracle.reduction("exscan", xs), layout="Fortran", out=out)
+
+
+@pytest.mark.parametrize("layout", ["C", "Fortran", "strided", "reversed"])
+@pytest.mark.parametrize("dtype", ["i8", ">f8", "f2", "?"])
+@pytest.mark.parametrize("form", FORMS)
+def test_in_place(world, layout, dtype, form):
+    xs = [values((1, rank), (3, 2), dtype) for rank in range(world.size)]
+    check(world, oracle.reduction("exscan", xs), form, layout=layout, out="in place")
+
+
+def test_large(world):
+    xs = [values((1, rank), (50_000,), "f8") for rank in range(world.size)]
+    for form in FORMS:
+        check(world, oracle.reduction("exscan", xs), form)
+
+
+@pytest.mark.parametrize("layout", ["C", "Fortran", "strided"])
+@pytest.mark.parametrize("out", [None, "Fortran"])
+@pytest.mark.parametrize("dtype", ["f4", ">i4", "f2"])
+def test_plan_combines_what_is_now_in_x(world, layout, out, dtype):
+    first, second = (
+        oracle.reduction("exscan", [values((i, rank), (3, 2), dtype) for rank in range(world.size)]) for i in range(2)
+    )
+    check_plan(world, first, second, layout=layout, out=out)
+
+
+def test_product(world):
+    """Complex products differ in the order of operands only by rounding; products of units are exact."""
+    units = np.array([1, 1j, -1, -1j])
+    xs = [np.roll(units, rank) for rank in range(world.size)]
+    check(world, oracle.reduction("exscan", xs, dc.PROD, identity=1))
+
+
+_GREATEST = np.iinfo(np.int64).max
+_LEAST = np.iinfo(np.int64).min
+_IDENTITIES = {
+    "SUM": {"f8": 0, "?": False, "m8[s]": 0, "D": 0},
+    "PROD": {"f8": 1, "i1": 1, "?": True},
+    "MIN": {"f8": np.inf, ">f4": np.inf, "i2": 32767, "u1": 255, "?": True, "M8[s]": _GREATEST},
+    "MAX": {"f8": -np.inf, "f2": -np.inf, "i2": -32768, "u1": 0, "?": False, "M8[s]": _LEAST + 1},
+    "LAND": {"f8": 1, "i2": 1},
+    "LOR": {"f8": 0, "i2": 0},
+    "LXOR": {"i4": 0},
+    "BAND": {"i2": -1, "u4": 2**32 - 1, "?": True},
+    "BOR": {"i8": 0},
+    "BXOR": {">u2": 0},
+}
+
+
+@pytest.mark.parametrize("name", _IDENTITIES)
+def test_rank_0_gets_the_identity(world, name):
+    for dtype, identity in _IDENTITIES[name].items():
+        expected = np.full(2, identity, "i8" if dtype[0] == "M" else dtype).astype(dtype)
+        with together():
+            result = world.exscan(values(1, (2,), dtype), getattr(dc, name))
+            if world.rank == 0:
+                assert_same(result, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rank_0_gets_the_identity_in_out(world, form):
+    """Whatever was in out, and also when a plan is made again."""
+    xs = [values((1, rank), (3,), "i4") for rank in range(world.size)]
+    check(world, oracle.reduction("exscan", xs, dc.MAX, identity=np.iinfo("i4").min), form, out="C")
+
+
+def test_offsets_of_blocks(world):
+    """The usual use: where this rank's elements start."""
+    with together():
+        assert world.exscan(world.rank + 1) == sum(range(1, world.rank + 1))
