@@ -40,7 +40,7 @@ $(MPICH)/bin/python $(OPENMPI)/bin/python:
 	$(PYTHON) -m venv $(@D)/..
 
 $(MPICH)/demo-ready: $(MPICH)/bin/python $(SOURCES)
-	$(MPICH)/bin/pip install --quiet '.[mpich]'
+	$(MPICH)/bin/pip install --quiet '.[mpich,plot]'
 	touch $@
 
 $(MPICH)/test-ready: $(MPICH)/bin/python $(SOURCES)

@@ -142,7 +142,8 @@ def main() -> None:
     names = arguments.collectives or list(ROWS)
     unknown = [name for name in wanted if name not in opened] + [name for name in names if name not in ROWS]
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}. Collectives: {', '.join(ROWS)}. Contenders: {', '.join(opened)}")
+        known = f"Collectives: {', '.join(ROWS)}. Contenders: {', '.join(opened)}."
+        raise SystemExit(f"unknown: {', '.join(unknown)}. {known}")
     contenders = {name: opened[name] for name in dict.fromkeys([*wanted, BASELINE])}
     run = describe_run(arguments, placement, comm)
     if comm.rank == 0:
@@ -161,7 +162,7 @@ def main() -> None:
             records = list(run_case(timer, probe, row, size, contenders, arguments))
             if comm.rank == 0:
                 if not records:
-                    print(f"{name:>14} {size_text(size):>8}  no batch without a change or a disturbance")
+                    print(f"{name:>14} {size_text(size):>8}  too few batches without a change or a disturbance")
                 report(records)
                 if arguments.output:
                     with arguments.output.open("a") as file:

@@ -20,6 +20,7 @@ from text import parse_names, parse_size, size_text
 
 CONTENDERS = ("mpi4py", "dcomp", "dcomp_inferred")
 LIMIT = 2**20  # bytes that a call may take beside its input and its result
+TIME_LIMIT = 300  # seconds for one job, which takes some two
 PREFIX = "memory: "  # marks the line that a job hands back
 WARM_UP = (8, 2**16)  # bytes; what is set up once per process is no part of a call
 
@@ -89,7 +90,7 @@ def run_one(launch: list[str], collective: str, contender: str, size: int) -> di
     command = [*launch, sys.executable, __file__, "--one", collective, contender, "--size", str(size)]
     # a huge page at the edge of an array would count as two more MiB
     environment = {**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0", "OMPI_MCA_osc": "^ucx"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT)
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     lines = [line.removeprefix(PREFIX) for line in done.stdout.splitlines() if line.startswith(PREFIX)]

@@ -1,6 +1,6 @@
 """Draw the benchmark's JSON lines: one panel per collective, ratio over the size of the message.
 
-    python benchmarks/plot.py results.jsonl picture.png
+python benchmarks/plot.py results.jsonl picture.png
 """
 
 import argparse

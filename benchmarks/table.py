@@ -1,6 +1,6 @@
 """Print tables of ratios from the benchmark's JSON lines, with the verdict on every target.
 
-    python benchmarks/table.py results.jsonl
+python benchmarks/table.py results.jsonl
 """
 
 import argparse
@@ -25,17 +25,19 @@ from text import size_text
 Judge = Callable[[str, int, dict], Verdict | None]
 
 
-def print_table(title: str, names: list[str], sizes: list[int], cells: dict[tuple[str, int], str]) -> None:
+def print_table(title: str, sizes: list[int], cells: dict[tuple[str, int], str]) -> None:
     """A row per collective, a column per size."""
     print(f"\n{title}")
     print(f"{'':>14}" + "".join(f"{size_text(size):>9} " for size in sizes))
-    for name in names:
+    for name in COLLECTIVES:
         row = [cells.get((name, size), "") for size in sizes]
         if any(row):
             print(f"{name:>14}" + "".join(f"{cell:>10}" for cell in row))
 
 
-def judged_table(title: str, group: Group, lines: Lines, contender: str, judge: Judge, sizes: list[int]) -> list[Verdict]:
+def judged_table(
+    title: str, group: Group, lines: Lines, contender: str, judge: Judge, sizes: list[int]
+) -> list[Verdict]:
     """Print the figures that `judge` finds in the lines of one contender; returns the verdicts."""
     cells, verdicts = {}, []
     for (collective, size, name), line in lines.items():
@@ -48,7 +50,7 @@ def judged_table(title: str, group: Group, lines: Lines, contender: str, judge: 
         if column in sizes:
             cells[collective, column] = f"{verdict.value:.2f}{verdict.mark or ' '}"
             verdicts.append(verdict)
-    print_table(title, [name for name in COLLECTIVES], sizes, cells)
+    print_table(title, sizes, cells)
     return verdicts
 
 
@@ -73,7 +75,7 @@ def print_plain(group: Group, lines: Lines, contender: str, against: str) -> Non
             value = ratio(lines, name, size, contender, against)
             if value is not None:
                 cells[name, size] = f"{value:.2f} "
-    print_table(f"=== {group}\n{contender} / {against}", list(COLLECTIVES), sizes, cells)
+    print_table(f"=== {group}\n{contender} / {against}", sizes, cells)
 
 
 def main() -> int:
@@ -92,7 +94,8 @@ def main() -> int:
         verdicts = print_group(group, lines, arguments.contender)
         marks = [verdict.mark for verdict in verdicts]
         missed += marks.count("!")
-        print(f"\n{marks.count('')} within target, {marks.count('?')} above by less than noise (?), {marks.count('!')} above (!)")
+        within, unsure, above = (marks.count(mark) for mark in ("", "?", "!"))
+        print(f"\n{within} within target, {unsure} above by less than the noise (?), {above} above (!)")
     return 1 if arguments.strict and missed else 0
 
 

@@ -17,6 +17,7 @@ Call = Callable[[], object]
 BATCH_SECONDS = 2e-3  # long against a barrier's skew, short against the time between near and far
 MIN_ROUNDS = 7
 MAX_ROUNDS = 400
+MIN_BATCHES = 3  # fewer say nothing
 MAX_LOST = 0.03  # of a batch's time may a rank have been without its core
 
 
@@ -86,13 +87,15 @@ class Timer:
     def _calls_per_batch(self, call: Call) -> int:
         number = 1
         while True:
-            self.run_batch(call, number)  # warms up
-            begin = time.perf_counter()
-            self.run_batch(call, number)
-            seconds = self.comm.allreduce(time.perf_counter() - begin, op=MPI.MAX)
+            seconds = min(self._batch_seconds(call, number) for _ in range(3))
             if seconds >= BATCH_SECONDS / 4:
                 return max(1, round(number * BATCH_SECONDS / seconds))
             number *= 4
+
+    def _batch_seconds(self, call: Call, number: int) -> float:
+        begin = time.perf_counter()
+        self.run_batch(call, number)
+        return self.comm.allreduce(time.perf_counter() - begin, op=MPI.MAX)
 
 
 def _nothing() -> None:
@@ -102,8 +105,8 @@ def _nothing() -> None:
 def measure(timer: Timer, probe: Probe, calls: Mapping[str, Call], min_time: float) -> dict[str, Batches]:
     """Time all contenders in turn, every round in another order, for `min_time` seconds or longer.
 
-    A batch whose two probes disagree, or that was disturbed, is dropped, so rounds go on until `MIN_ROUNDS` are complete in one
-    state, but not beyond four times `min_time`.
+    A batch whose two probes disagree, or that was disturbed, is dropped, so rounds go on until `MIN_ROUNDS` of
+    them are complete in one state, but not beyond four times `min_time`.
     """
     names = list(calls)
     shuffle = random.Random(0)  # the same order on all ranks; any fixed one gives a contender the same predecessor
@@ -157,7 +160,7 @@ def summarise(batches: Batches, baseline: Batches, unit: Batches | None, state: 
     """
     seconds = batches.of(state)
     valid = seconds[~np.isnan(seconds)]
-    if not len(valid):
+    if len(valid) < MIN_BATCHES:
         return None
     median, low, high = median_with_bounds(valid * 1e6)
     probes = [p for p, found in zip(batches.probes, batches.states) if found == state]
@@ -176,14 +179,14 @@ def summarise(batches: Batches, baseline: Batches, unit: Batches | None, state: 
     ratios = seconds / against
     pairs = ~np.isnan(ratios)
     figures["pairs"] = int(pairs.sum())
-    if figures["pairs"]:
+    if figures["pairs"] >= MIN_BATCHES:
         figures["ratio"], figures["ratio_low"], figures["ratio_high"] = median_with_bounds(ratios[pairs])
         figures["baseline_us"] = float(np.median(against[pairs]) * 1e6)
     if unit is not None:
         of_unit = unit.of(state)
         excess = (seconds - against) / of_unit
         complete = ~np.isnan(excess)
-        if complete.any():
+        if complete.sum() >= MIN_BATCHES:
             figures["unit_us"] = float(np.median(of_unit[complete]) * 1e6)
             figures["excess"], figures["excess_low"], figures["excess_high"] = median_with_bounds(excess[complete])
     return figures

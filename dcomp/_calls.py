@@ -68,8 +68,9 @@ class Agreed(NamedTuple):
     shape: tuple[int, ...] | None  # of the result; None where there is none
     dtype: np.dtype | None
     scalar: bool
-    counts: tuple[int, ...]
-    recv_counts: tuple[int, ...]
+    counts: tuple[int, ...] = ()
+    recv_counts: tuple[int, ...] = ()
+    even: bool = False  # all blocks of all ranks are known, by all ranks, to be equal
 
 
 class Call:

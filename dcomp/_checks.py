@@ -65,7 +65,7 @@ def dtype_text(dtype: np.dtype) -> str:
     """Name of a dtype that tells all that matters: byte order, fields, padding."""
     if dtype.names is None:
         return dtype.name if dtype.isnative else dtype.str
-    return f"{np.lib.format.dtype_to_descr(dtype)}"
+    return str(dtype)
 
 
 def pack(

@@ -36,20 +36,20 @@ def install(channel: Any, link: Link | None) -> None:
     # MPI_Finalize deletes the attributes of COMM_SELF before it does anything else (MPI-4.1, 11.2.4).
     keyval = MPI.Comm.Create_keyval(delete_fn=lambda comm, number, value: ending.finalize())
     MPI.COMM_SELF.Set_attr(keyval, None)
-    if channel.size == 1:
-        return  # Python's own ways are right
-    sys.excepthook = ending.fail
-    sys.exit = _exit
-    atexit.register(ending.end, 0)
+    atexit.register(ending.leave)
     os.register_at_fork(after_in_child=ending.forget)
-    ending.follow_orders()
+    if channel.size > 1:  # else Python's own ways are right
+        sys.excepthook = ending.fail
+        sys.exit = _exit
+        ending.follow_orders()
 
 
-class _Exit(SystemExit):
-    """What `sys.exit` raises here; it sees whether it was caught.
+class _Watched:
+    """The argument of a `SystemExit`, which sees whether that is caught.
 
-    Python prints no traceback for it, calls no hook, and drops it before threads are joined and `atexit` functions
-    run. Then no Python code is below; whoever catches it, is.
+    Python prints no traceback for a `SystemExit` and calls no hook; it drops it before threads are joined and
+    `atexit` functions run. Then no Python code is below; whoever catches it, is. A subclass of `SystemExit` itself
+    would not do: `threading` ignores only the class that it knows.
     """
 
     def __del__(self) -> None:
@@ -57,22 +57,24 @@ class _Exit(SystemExit):
             try:
                 sys._getframe(1)
             except ValueError:  # the call stack is not deep enough
-                _ending.end(_status(self.code))
+                _ending.end(int(self) & 0xFF if isinstance(self, int) else 1)
 
 
-_Exit.__name__ = _Exit.__qualname__ = "SystemExit"  # it is shown so
-_Exit.__module__ = "builtins"  # and pickled so
+class _Number(_Watched, int):
+    """An exit status."""
+
+
+class _Text(_Watched, str):
+    """A message that Python prints before it exits with status 1."""
 
 
 def _exit(status: Any = None, /) -> NoReturn:
     """Exit the interpreter by raising SystemExit(status); see Python's `sys.exit`, which this stands for."""
-    raise _Exit(status)
-
-
-def _status(code: object) -> int:
-    if code is None:
-        return 0
-    return code & 0xFF if isinstance(code, int) else 1
+    if isinstance(status, int):
+        status = _Number(status)
+    elif isinstance(status, str):
+        status = _Text(status)
+    raise SystemExit(status)
 
 
 class _Ending:
@@ -82,6 +84,8 @@ class _Ending:
         self._channel, self._link = channel, link
         self._printed = threading.Event()
         self._has_ended = False
+        self._is_child = False
+        self._status = 0
         self._previous_hook = sys.excepthook
 
     def follow_orders(self) -> None:
@@ -98,6 +102,7 @@ class _Ending:
         """`sys.excepthook`: have it printed once for all ranks that fail alike, and end the job."""
         if self._has_ended:  # and so, perhaps, has MPI
             self._previous_hook(kind, error, trace)
+            self._status = 1
             return
         self._has_ended = True
         _flush()
@@ -117,12 +122,22 @@ class _Ending:
 
     def end(self, status: int) -> None:
         """The program is over, with this status if it is known, or with 0; MPI is not yet."""
+        self._status = status
         if not self._has_ended:
             self._has_ended = True
             if status:
                 _flush()
             if self._link is not None:
                 self._link.say(ended=status, calls=_watch.calls())
+
+    def leave(self) -> None:
+        """Python is about to end, and mpi4py with it."""
+        if self._is_child:
+            # It would end MPI here too, for which MPI waits for other ranks, or confuses them.
+            _flush()
+            os._exit(self._status)
+        if not self._has_ended:
+            self.end(0)
 
     def finalize(self) -> None:
         """The program ends MPI itself."""
@@ -133,12 +148,13 @@ class _Ending:
         """A forked child: its end is not the rank's."""
         if self._link is not None and faulthandler.is_enabled():
             faulthandler.disable()  # it would write to a closed connection
-        self._has_ended, self._link = True, None
+        self._is_child = self._has_ended = True
+        self._link = None
 
     def _abort(self, status: int) -> None:
         if MPI.Is_finalized():
             os._exit(status)
-        self._channel.sync.Abort(status)
+        MPI.COMM_WORLD.Abort(status)
 
 
 def _flush() -> None:

@@ -1,6 +1,6 @@
 """The methods of a communicator as functions; an omitted `comm` means COMM_WORLD."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ._communicator import Communicator
@@ -321,7 +321,7 @@ def probe(source: int = ANY_SOURCE, *, tag: int = ANY_TAG, comm: Communicator | 
 
 
 @_documented
-def exchange(parts: dict[int, Any], *, comm: Communicator | None = None) -> dict[int, Any]:
+def exchange(parts: Mapping[int, Any], *, comm: Communicator | None = None) -> dict[int, Any]:
     return (comm or world()).exchange(parts)
 
 

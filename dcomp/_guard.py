@@ -23,6 +23,7 @@ What is not JSON was written by `faulthandler` in a rank's last moments.
 With p ranks, the guard has p open files, a report is p short messages each way, and nothing happens in between.
 """
 
+import contextlib
 import heapq
 import hmac
 import itertools
@@ -69,16 +70,15 @@ class _Peer:
         self.pid: int | None = None  # where it is a process of this machine
         self.unread = b""
         self.ended = False
+        self.status = 0
         self.calls: dict[int, int] = {}
         self.last_words: list[str] = []
         self.waits_since: dict[int, float] = {}  # when a wait was first seen, by its serial number
 
     def say(self, **message: Any) -> None:
         """Send a message; one that cannot be delivered at once is dropped, for the guard waits for no rank."""
-        try:
+        with contextlib.suppress(OSError):  # the end of the connection is seen, and dealt with, when it is read
             self.connection.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            pass  # the end of the connection is seen, and dealt with, when it is read
 
 
 class Guard:
@@ -198,18 +198,18 @@ class Guard:
 
     def _ended(self, peer: _Peer, message: dict[str, Any]) -> None:
         if message["ended"]:
-            self._after(TO_THE_END, lambda: self._end_of_one(peer, message["ended"]))
+            self._after(TO_THE_END, lambda: self._end_of_one(peer))
         if not any(other.ended for other in self._ranks.values()):
             self._after(ENDED_CHECK, self._look_for_hopeless)
-        peer.ended = True
+        peer.ended, peer.status = True, message["ended"]
         peer.calls = _report.read_calls(message["calls"])
 
-    def _end_of_one(self, peer: _Peer, status: int) -> None:
+    def _end_of_one(self, peer: _Peer) -> None:
         going_on = [rank for rank, other in self._ranks.items() if not other.ended]
         if going_on and not self._ending:
             self._ending = True
-            self._print(f"{self._tag([peer.rank])} ended with status {status}, {format_ranks(going_on)} did not\n")
-            self._abort(status, min(going_on))
+            self._print(f"{self._tag([peer.rank])} sys.exit({peer.status}), while {format_ranks(going_on)} went on\n")
+            self._abort(peer.status, min(going_on))
 
     def _look_for_hopeless(self) -> None:
         def judge(states: dict[int, RankState]) -> None:
@@ -224,11 +224,13 @@ class Guard:
                     if _report.is_hopeless(wait, rank, states, long) and not self._ending:
                         self._ending = True
                         ended = [other for other, told in states.items() if told.ended]
+                        status = max(self._ranks[other].status for other in ended)
+                        how = f"sys.exit({status})" if status else "the program ended"
                         self._print(
-                            f"{self._tag(ended)} ended while others wait for what will never come\n"
+                            f"{self._tag(ended)} {how}, while others wait for what will never come.\n"
                             f"{_report.wait_report(wait, states)}\n"
                         )
-                        self._abort(1, rank)
+                        self._abort(status or 1, rank)
                         return
             # A look costs a message per rank; at thousands of ranks they are further apart.
             self._after(max(ENDED_CHECK, self._size / 200), self._look_for_hopeless)
@@ -250,10 +252,8 @@ class Guard:
     def _kill(self) -> None:
         for peer in self._open:
             if peer.pid is not None and not peer.ended:
-                try:
+                with contextlib.suppress(OSError):  # it is gone, which is what was wanted
                     os.kill(peer.pid, signal.SIGKILL)
-                except OSError:
-                    pass  # it is gone, which is what was wanted
 
     def _report(self, peer: _Peer, message: dict[str, Any]) -> None:
         wait = _report.read_wait(message["report"])
@@ -262,7 +262,7 @@ class Guard:
     def _publish(self, peer: _Peer, message: dict[str, Any]) -> None:
         if message["publish"] not in self._published:
             self._published.add(message["publish"])
-            self._print(f"{self._tag([peer.rank])} {message['publish']}\n")
+            self._print(f"{message['publish']}\n")
 
     def _signal(self, peer: _Peer, message: dict[str, Any]) -> None:
         # A launcher may forward the signal to every rank; one report answers them all.
@@ -327,11 +327,9 @@ class Guard:
     def _print(self, text: str) -> None:
         """Write to standard error in one piece, so that other output does not cut it."""
         data = text.encode(errors="replace")
-        try:
+        with contextlib.suppress(OSError):  # no one is left to read it
             while data:
                 data = data[os.write(2, data) :]
-        except OSError:
-            pass  # no one is left to read it
 
 
 _ACTIONS: dict[str, Callable[[Guard, _Peer, dict[str, Any]], None]] = {

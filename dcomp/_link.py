@@ -160,18 +160,22 @@ def _start_guard(
 ) -> tuple[subprocess.Popen | None, list[str], int]:
     """Start the guard; its addresses and port. It can be connected to at once: the socket listens already."""
     try:
-        listener = socket.create_server(("127.0.0.1" if is_one_node else "", 0), backlog=socket.SOMAXCONN)
-        with listener:
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(
+                socket.create_server(("127.0.0.1" if is_one_node else "", 0), backlog=socket.SOMAXCONN)
+            )
+            settings = {"listener": listener.fileno(), "size": size, "token": token, "place": place}
+            read_end, write_end = os.pipe()
+            stack.callback(os.close, read_end)
+            with open(write_end, "w") as file:
+                json.dump(settings, file)  # short enough to wait in the pipe
             child = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _CODE, __package__, os.path.dirname(__file__), _guard.__name__],
-                stdin=subprocess.PIPE,
+                stdin=read_end,
                 stdout=subprocess.DEVNULL,  # who reads rank 0's output to its end does not wait for the guard
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
-            settings = {"listener": listener.fileno(), "size": size, "token": token, "place": place}
-            with child.stdin as settings_end:
-                settings_end.write(json.dumps(settings).encode())
             return child, [] if is_one_node else _addresses(), listener.getsockname()[1]
     except OSError:
         return None, [], 0  # no more processes or ports, say; then there is no guard

@@ -1,5 +1,6 @@
 """Messages from one rank to another: the methods of a communicator. `engine/messages.py` carries them."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mpi4py import MPI
@@ -140,7 +141,7 @@ class PointToPoint:
             channel.leave()
         return found[0]
 
-    def exchange(self, parts: dict[int, Any]) -> dict[int, Any]:
+    def exchange(self, parts: Mapping[int, Any]) -> dict[int, Any]:
         """Send an array to each of some ranks, and get what others send here: a sparse all-to-all.
 
         Collective: every rank of the communicator calls it, those with nothing to send with ``{}``.
@@ -172,7 +173,9 @@ class PointToPoint:
         channel = self._channel
         packed, fault = {}, None
         try:
-            for dest, x in dict(parts).items():
+            if not isinstance(parts, Mapping):
+                raise TypeError(f"exchange: parts must be a dict from rank to array; got {type(parts).__name__}")
+            for dest, x in parts.items():
                 array, scalar = as_array(x, "exchange", f"the array for rank {dest}")
                 packed[normalise_rank(dest, self.size, "exchange", "a key")] = messages.pack_array(array, scalar)
         except (TypeError, ValueError) as error:

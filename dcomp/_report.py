@@ -117,7 +117,7 @@ def _position(state: RankState, wait: WaitState | None) -> str:
     if state.silence:
         where = state.silence
     elif state.ended:
-        where = "has ended its program"
+        where = "the program has ended"
     else:
         calls = [f"waiting in {other.function} on {other.name} at {other.site}" for other in state.waits]
         if all(other.site != state.site for other in state.waits):

@@ -60,9 +60,8 @@ def measure(ranks, world):
     """Median seconds per step on the first `ranks` ranks, on rank 0."""
     team, stamps = dc.COMM_WORLD.split(0 if dc.rank < ranks else None), []
     if team is not None:
-        cart, start = team.cart((0, 0)), uplift(*world)
-        simulate(cart, *world, start, TIMED, lambda n, surface: stamps.append(time.perf_counter()))
-        team.free()
+        with team, team.cart((0, 0)) as cart:
+            simulate(cart, *world, uplift(*world), TIMED, lambda n, surface: stamps.append(time.perf_counter()))
     done = dc.ibarrier()
     while not done.test()[0]:
         time.sleep(0.01)  # a plain barrier would take the cores from the ranks that still work

@@ -14,6 +14,12 @@ _SIGNATURE = types.void(types.voidptr, types.voidptr, types.CPointer(types.intc)
 
 
 @jit
+def add(a, b):
+    """The sum of two numbers; integers wrap."""
+    return a + b
+
+
+@jit
 def minimum(a, b):
     """The smaller of two numbers; NaN if one is NaN, as `numpy.minimum`."""
     return a if a < b or a != a else b

@@ -103,13 +103,14 @@ def gather_integers(channel: Channel, mine: list[int]) -> Steps:
 
 def _learn_nothing(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     yield from ()
-    return Agreed(terms.shape, terms.x_dtype, terms.scalar, terms.counts or (), ()), True
+    counts = terms.counts or ()
+    return Agreed(terms.shape, terms.x_dtype, terms.scalar, counts, (), len({*counts}) == 1), True
 
 
 def _learn_broadcast(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     header = yield from _header(channel, terms, verdict)
     repeatable = _checks.read_header(verdict) is not None
-    return Agreed(header.shape, header.dtype, header.scalar, (), ()), repeatable
+    return Agreed(header.shape, header.dtype, header.scalar), repeatable
 
 
 def _learn_split(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
@@ -125,7 +126,8 @@ def _learn_split(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     if not fits:
         raise _Misfit("out")
     repeatable = not header.counts_given and _checks.read_header(verdict) is not None
-    return Agreed(with_length(whole, axis, counts[terms.rank]), header.dtype, False, counts, ()), repeatable
+    shape = with_length(whole, axis, counts[terms.rank])
+    return Agreed(shape, header.dtype, False, counts, (), len({*counts}) == 1), repeatable
 
 
 def _agree_on_counts(channel: Channel, terms: Terms, axis: int) -> Steps:
@@ -170,7 +172,7 @@ def _learn_concatenate(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     if _checks.lengths(verdict, 6).least not in (NONE, total):
         raise _Misfit("out")
     shape = with_length(terms.x_shape, terms.axis, total) if terms.receives else None
-    return Agreed(shape, terms.x_dtype, False, counts, ()), repeatable
+    return Agreed(shape, terms.x_dtype, False, counts, (), len({*counts}) == 1), repeatable
 
 
 def _learn_transpose(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
@@ -193,7 +195,7 @@ def _learn_transpose(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
         packed = FAULTY if fault is not None else _checks.simple_claim(terms.function).packed
         if not _checks.is_agreed((yield from channel.exchange(packed))):
             raise _Misfit("out", fault)
-    return Agreed(result, terms.x_dtype, False, counts, recv_counts), alike
+    return Agreed(result, terms.x_dtype, False, counts, recv_counts, alike and len({*counts}) == 1), alike
 
 
 def _fault_of_transpose(terms: Terms, result: tuple[int, ...], recv_counts: tuple[int, ...]) -> Exception | None:
@@ -230,11 +232,14 @@ def assume(terms: Terms) -> Agreed:
     """
     shape, dtype = terms.shape, terms.x_dtype
     counts, recv_counts = terms.counts, terms.recv_counts or ()
+    # Of scatter, others than the root cannot know; of alltoall, equal shapes are assumed where no counts are given.
+    even = counts is not None
     if terms.row.from_root and not terms.is_root:
         shape, dtype = terms.out_shape, terms.out_dtype
     elif terms.row.shape is Shape.SPLIT:
         counts = counts or block_counts(terms.x_shape[terms.axis], terms.size)
     elif terms.row.shape is Shape.TRANSPOSE:
+        even = counts is None
         counts = counts or block_counts(terms.x_shape[terms.axis], terms.size)
         shape, recv_counts = _checks.alltoall_result(
             terms.x_shape, terms.axis, terms.concat_axis, counts, terms.recv_counts, terms.size, terms.rank
@@ -242,11 +247,12 @@ def assume(terms: Terms) -> Agreed:
         if terms.out_shape is not None:
             check_out_layout(terms.out_shape, terms.out_dtype, shape, dtype, terms.function)
     elif terms.row.shape is Shape.CONCATENATE and counts is None:
-        shape = terms.out_shape
+        shape, even = terms.out_shape, True
         counts = block_counts(shape[terms.axis], terms.size)
         if counts[terms.rank] != terms.x_shape[terms.axis]:
             raise ValueError(
                 f"{terms.function}: counts must be given where blocks are not cut as numpy.array_split does and "
                 f"DCOMP_CHECK is not collective; got a block of {terms.x_shape[terms.axis]} on rank {terms.rank}."
             )
-    return Agreed(shape, dtype, terms.scalar, counts or (), recv_counts)
+    counts = counts or ()
+    return Agreed(shape, dtype, terms.scalar, counts, recv_counts, even and len({*counts}) == 1)

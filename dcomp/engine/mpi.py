@@ -162,7 +162,7 @@ class Route:
             return out
         if self.scalar:
             return result.astype(self.dtype)[()] if self.native != self.dtype else result[()]
-        return np.ascontiguousarray(result, self.dtype)
+        return np.asarray(result, self.dtype, order="C")
 
 
 class _BroadcastRoute(Route):
@@ -272,10 +272,8 @@ def _lay_blocks(route: Route) -> None:
         else:
             lengths = agreed.recv_counts if name == "alltoall" else agreed.counts
         got = [n * step for n in lengths]
-    # Without counts and an exchange, others than the root cannot know whether scatter's blocks are equal.
-    even = len({*agreed.counts}) == 1 and len({*agreed.recv_counts}) <= 1
-    if name == "alltoall":
-        even = even and sent == got
+    # What all ranks know alike decides, for they must call the same function of MPI.
+    even = agreed.even
     if even:
         route.name = route.name.removesuffix("v")
     cut = name in ("scatter", "alltoall")
@@ -307,8 +305,9 @@ def _lay_reduction(route: Route) -> None:
         route.extra = (operation, terms.root)
     elif name == "reduce_scatter":
         step = _step(terms.x_shape or (1,), route.axis)
-        if len(set(agreed.counts)) == 1:
+        if agreed.even:
             route.name = "Reduce_scatter_block"
+            route.sends = (prod(route.shape or ()), datatype)  # of one block
         else:
             route.extra = ([n * step for n in agreed.counts], operation)
     elif name == "exscan" and terms.rank == 0:

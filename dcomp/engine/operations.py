@@ -46,10 +46,10 @@ def own_operation(op: Op, dtype: np.dtype) -> MPI.Op | None:
 def _is_mpi_own(name: str, dtype: np.dtype) -> bool:
     """Whether MPI defines the operation for the dtype (MPI-4.1, 6.9.2), with NumPy's result.
 
-    MPI leaves open what MIN and MAX make of NaN, so those of floats are our own.
+    The others are our own: see `Predefined._compile`.
     """
     if dtype.kind in "iu":
-        return name not in ("MINLOC", "MAXLOC")
+        return name not in ("MINLOC", "MAXLOC") and not (name == "SUM" and dtype.itemsize <= 2)
     return dtype.kind in "fc" and dtype.itemsize > 2 and name in ("SUM", "PROD")
 
 

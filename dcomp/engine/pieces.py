@@ -6,6 +6,7 @@ All functions here return what makes, of the bytes of the buffers, a function th
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def reduction(route: "Route", operation: MPI.Op, datatype: MPI.Datatype) -> Call
     """The pieces of a reduction; reduce_scatter becomes a reduce to every rank of its block."""
     terms, data, itemsize = route.terms, route.comm, route.native.itemsize
     name = terms.row.name
-    count = (route.sends or (0,))[0]
+    count = prod(terms.x_shape or ())
 
     def bind(send: np.ndarray, received: np.ndarray | None) -> Starter:
         in_place = send is not None and received is not None and send.ctypes.data == received.ctypes.data

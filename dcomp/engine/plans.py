@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from mpi4py import MPI
 
 from .._calls import Call
+from .._table import Shape
 from .channel import Channel
+from .mpi import Route
 from .progress import start_all
 from .requests import agree_on_route, run
 from .waiting import wait
@@ -22,7 +25,7 @@ class Plan:
         channel.enter(call.function)
         try:
             route = run(channel, call.function, agree_on_route(channel, call))
-            self._transfer = route.bind(call.x, call.out)
+            self._transfer = route.bind(call.x, _result_array(route, call))
             self._persistent = self._transfer.prepare()
         finally:
             channel.leave()
@@ -84,3 +87,11 @@ class Plan:
             self._persistent.Free()
             self._persistent = None
             self._requests = []
+
+
+def _result_array(route: Route, call: Call) -> np.ndarray | None:
+    """The array that holds every result: `out`, or a new one; a root that broadcasts keeps its x."""
+    if call.out is not None or route.shape is None or route.scalar:
+        return call.out
+    sends_only = route.terms.row.shape is Shape.BROADCAST and route.terms.is_root
+    return None if sends_only else np.empty(route.shape, route.dtype)

@@ -67,7 +67,7 @@ def factors(seed: Any, shape: Sequence[int], dtype: Any) -> np.ndarray:
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     """The same values at the same indices, otherwise in memory."""
     if layout == "Fortran":
-        return np.asfortranarray(x)
+        return np.array(x, order="F")
     if layout == "strided":
         if x.ndim == 0:
             return np.array([x, x], x.dtype)[1:].reshape(())

@@ -18,6 +18,9 @@ from types import SimpleNamespace
 import pytest
 
 _HERE = Path(__file__).parent
+
+# A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on.
+os.environ.setdefault("DCOMP_TIMEOUT", "10")
 _SECONDS_TO_PRINT = 3.0
 
 
@@ -82,7 +85,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         raise
     told = end_of_test(None if error is None else "".join(traceback.format_exception(error)))
     if error is not None:
-        error.add_note(told or "") if hasattr(error, "add_note") and "failed on rank" not in str(error) else None
         raise error
     if told is not None:
         pytest.fail(told, pytrace=False)
@@ -127,21 +129,41 @@ def _duplicate(fd: int) -> io.TextIOBase:
     return _files[fd]
 
 
-@pytest.fixture(scope="session")
-def communicators() -> Iterator[dict]:
-    """WORLD, SELF, a duplicate, and a split one whose ranks are in reverse order."""
-    import dcomp as dc
+class _Communicators(dict):
+    """WORLD, SELF, a duplicate, and a split one whose ranks are in reverse order; each made when first asked for."""
 
-    world = dc.COMM_WORLD
-    made = {
-        "WORLD": world,
-        "SELF": dc.COMM_SELF,
-        "duplicate": world.dup(),
-        "split": world.split(world.rank % 2, key=-world.rank),
-    }
-    yield made
-    made["split"].free()
-    made["duplicate"].free()
+    def __init__(self, anew: bool) -> None:
+        self.anew = anew
+
+    def __missing__(self, name: str):
+        import dcomp as dc
+
+        if name == "WORLD":
+            made = dc.Communicator(dc.COMM_WORLD.mpi.Dup()) if self.anew else dc.COMM_WORLD
+        elif name == "SELF":
+            made = dc.COMM_SELF
+        elif name == "duplicate":
+            made = self["WORLD"].dup()
+        else:
+            world = self["WORLD"]
+            made = world.split(world.rank % 2, key=-world.rank)
+        self[name] = made
+        return made
+
+
+_made: dict[int, _Communicators] = {}
+
+
+@pytest.fixture
+def communicators() -> _Communicators:
+    """Communicators by name.
+
+    After a test that failed the ranks may be out of step in them: then there are new ones, and a communicator of its
+    own stands for WORLD.
+    """
+    import parallel
+
+    return _made.setdefault(parallel.failures, _Communicators(parallel.failures > 0))
 
 
 @pytest.fixture(params=["WORLD", "SELF", "duplicate", "split"])

@@ -48,6 +48,12 @@ def even(n: int, size: int) -> list[int]:
     return [len(block) for block in np.array_split(np.empty(n, np.uint8), size)]
 
 
+def joined(blocks: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """NumPy's concatenation, which gives up byte order and padding, with the dtype of the blocks."""
+    blocks = [np.atleast_1d(block) for block in blocks]
+    return np.concatenate(blocks, axis).astype(blocks[0].dtype)
+
+
 # A case from the data of all ranks. `options` (root, counts, axis, op) are passed on as they are.
 
 
@@ -70,13 +76,13 @@ def scatter(size: int, x: np.ndarray, *, root: int = 0, axis: int = 0, counts: A
 
 
 def gather(xs: list[np.ndarray], *, root: int = 0, axis: int = 0, **options: Any) -> Case:
-    whole = np.concatenate([np.atleast_1d(x) for x in xs], axis)
+    whole = joined(xs, axis)
     expected = [whole if rank == root else None for rank in range(len(xs))]
     return Case("gather", [{"x": x, "root": root, "axis": axis, **options} for x in xs], expected)
 
 
 def allgather(xs: list[np.ndarray], *, axis: int = 0, **options: Any) -> Case:
-    whole = np.concatenate([np.atleast_1d(x) for x in xs], axis)
+    whole = joined(xs, axis)
     return Case("allgather", [{"x": x, "axis": axis, **options} for x in xs], [whole] * len(xs))
 
 
@@ -102,7 +108,7 @@ def alltoall(
         if tell_recv:
             mine["recv_counts"] = [blocks[source][rank].shape[concat_axis] for source in range(size)]
         arguments.append(mine)
-    expected = [np.concatenate([blocks[source][rank] for source in range(size)], concat_axis) for rank in range(size)]
+    expected = [joined([blocks[source][rank] for source in range(size)], concat_axis) for rank in range(size)]
     return Case("alltoall", arguments, expected)
 
 

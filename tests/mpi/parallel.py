@@ -15,6 +15,7 @@ import pytest
 from mpi4py import MPI
 
 _MIDDLE, _MIDDLE_FAILED, _END, _END_FAILED = range(4)
+failures = 0  # tests that have failed, the same number on every rank
 _LONGEST = 6000  # characters of a rank's report that others print
 
 
@@ -51,17 +52,29 @@ def together() -> Iterator[None]:
     if told is None and _END in states:
         told = f"ranks out of step: {[rank for rank, one in enumerate(states) if one == _END]} have ended the test"
     if told is not None:
-        raise AssertionError(told)
+        error = AssertionError(told)
+        try:
+            raise error
+        finally:
+            error.__context__ = None  # hypothesis tells failures apart by it, and it differs between ranks
+
+
+@contextmanager
+def all_raise(error: type | tuple[type, ...], match: str) -> Iterator[pytest.ExceptionInfo]:
+    """A block that raises, on this rank, this error; all ranks go on or all fail, so another call may follow."""
+    with together():
+        with pytest.raises(error, match=match) as caught:
+            yield caught
 
 
 def end_of_test(error: str | None) -> str | None:
     """Meet at the end of a test; what failed on any rank, else None."""
-    story = error
+    global failures
     while True:
         states, told = _meet(_END if error is None else _END_FAILED, error or "")
-        story = story or told
         if not {_MIDDLE, _MIDDLE_FAILED} & set(states):
-            return story if told is None else told
+            failures += told is not None
+            return told
 
 
 def is_same_everywhere(text: str) -> bool:
