@@ -3,6 +3,7 @@
 Every function prepares the arguments and returns the call that is timed. The blocks are equal, so the
 calls without counts are used; the `_v` functions are the ones with counts, for comparison. Buffers are
 given as plain arrays and the datatype is left to mpi4py, as it is to dcomp. The root is the default one.
+Counts are lists: a tuple would be read as counts and displacements.
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def scatter(comm: MPI.Comm, case: Case) -> Call:
 def scatter_v(comm: MPI.Comm, case: Case) -> Call:
     """Scatterv."""
     x, out = case.x, case.out
-    blocks = [x, case.counts] if case.is_root else None
+    blocks = [x, list(case.counts)] if case.is_root else None
 
     def call():
         comm.Scatterv(blocks, out)
@@ -66,7 +67,7 @@ def gather(comm: MPI.Comm, case: Case) -> Call:
 def gather_v(comm: MPI.Comm, case: Case) -> Call:
     """Gatherv."""
     x, out = case.x, case.out
-    blocks = [out, case.counts] if case.is_root else None
+    blocks = [out, list(case.counts)] if case.is_root else None
 
     def call():
         comm.Gatherv(x, blocks)
@@ -86,7 +87,7 @@ def allgather(comm: MPI.Comm, case: Case) -> Call:
 
 def allgather_v(comm: MPI.Comm, case: Case) -> Call:
     """Allgatherv."""
-    x, blocks = case.x, [case.out, case.counts]
+    x, blocks = case.x, [case.out, list(case.counts)]
 
     def call():
         comm.Allgatherv(x, blocks)
@@ -106,7 +107,7 @@ def alltoall(comm: MPI.Comm, case: Case) -> Call:
 
 def alltoall_v(comm: MPI.Comm, case: Case) -> Call:
     """Alltoallv."""
-    x, out = [case.x, case.counts], [case.out, case.counts]
+    x, out = [case.x, list(case.counts)], [case.out, list(case.counts)]
 
     def call():
         comm.Alltoallv(x, out)

@@ -49,7 +49,7 @@ class Timer:
         self.overhead = 0.0  # of the clock and of an empty call
         self._mine = np.empty(2)
         self._worst = np.empty(2)
-        self.overhead = statistics.median(self.run_batch(_nothing, 1000)[0] for _ in range(9))
+        self.overhead = min(self.run_batch(_nothing, 1000)[0] for _ in range(9))
 
     def run_batch(self, call: Call, calls: int) -> tuple[float, bool]:
         """Seconds per call, the greatest over the ranks, and whether the batch was disturbed; collective.

@@ -12,15 +12,17 @@ def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bo
     ------
     TypeError     For Python objects and strings.
     """
-    if type(x) is np.ndarray:
-        array, scalar = x, False
-    else:
-        scalar = not isinstance(x, np.ndarray) and np.ndim(x) == 0
-        array = np.asarray(x)
+    try:
+        array = x if type(x) is np.ndarray else np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{function}: {argument} must be an array; {error}") from None
+    scalar = array.ndim == 0 and not isinstance(x, np.ndarray)
     if array.dtype.hasobject:
-        hint = f"Use {function.removeprefix('i').removesuffix('_init')}_object for Python objects."
-        if function not in _HAVE_OBJECT_TWIN:
-            hint = "Only the *_object functions take Python objects."
+        collective = function.removesuffix("_init")
+        twin = collective if collective in _HAVE_OBJECT_TWIN else collective.removeprefix("i")
+        hint = "Only the *_object functions take Python objects"
+        if twin in _HAVE_OBJECT_TWIN:
+            hint = f"Use {twin}_object for Python objects"
         raise TypeError(f"{function}: {argument} must be numeric; got dtype object ({type(x).__name__}). {hint}")
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
@@ -29,7 +31,7 @@ def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bo
     if array.dtype.kind in "SUT":
         raise TypeError(
             f"{function}: {argument} must be numeric; got strings ({array.dtype}). "
-            "Use the *_object functions, or a view as integers."
+            "Use the *_object functions, or a view as integers"
         )
     return array, scalar
 

@@ -27,7 +27,7 @@ class Terms:
 
     __slots__ = (
         "row", "function", "size", "rank", "x_shape", "x_dtype", "out_shape", "out_dtype", "scalar", "op", "root",
-        "axis", "axis_given", "concat_axis", "counts", "recv_counts", "shape", "needs_layout", "claim", "routes",
+        "axis", "axis_given", "concat_axis", "counts_given", "counts", "recv_counts", "shape", "needs_layout", "claim", "routes",
     )  # fmt: skip
 
     row: Collective
@@ -44,6 +44,7 @@ class Terms:
     axis: int
     axis_given: int  # in scatter, others than the root cannot tell -1 from the last axis
     concat_axis: int
+    counts_given: bool
     counts: tuple[int, ...] | None  # of the blocks sent (scatter, alltoall), joined, or cut
     recv_counts: tuple[int, ...] | None  # of the blocks received (alltoall)
     shape: tuple[int, ...] | None  # of this rank's result, where it is known before the ranks agree
@@ -71,6 +72,7 @@ class Agreed(NamedTuple):
     counts: tuple[int, ...] = ()
     recv_counts: tuple[int, ...] = ()
     even: bool = False  # all blocks of all ranks are known, by all ranks, to be equal
+    big: bool = False  # all ranks know that the blocks together are too many elements for MPI's counts
 
 
 class Call:
@@ -118,7 +120,9 @@ def describe(
     try:
         if x is not None and type(x) is not np.ndarray:
             x, scalar = as_array(x, form.format(row.name))
-        key = (
+        if type(root) is not int or type(axis) is not int or type(concat_axis) is not int:
+            raise TypeError  # 0.0 would find the terms of 0
+        key: tuple | None = (
             row.name, form, scalar,
             None if x is None else (x.dtype, x.shape),
             None if out is None else (out.dtype, out.shape),
@@ -144,15 +148,15 @@ def describe(
         if len(channel.terms) >= _KEPT:
             channel.terms.clear()
         channel.terms[key] = terms
-    array = None if x is None else as_array(x, function)[0]
-    return Call(
-        function, terms, out if array is not None and out is not None and is_same_memory(out, array) else array, out
-    )
+    if x is not None and out is not None and is_same_memory(out, x):
+        x = out
+    return Call(function, terms, x, out)
 
 
 def located(fault: Exception, channel: Any) -> Exception:
     """The same fault, with the rank in its message."""
-    return type(fault)(f"{str(fault).rstrip('.')} (on rank {channel.rank} of {channel.size}).")
+    fault.args = (f"{str(fault).rstrip('.')} (on rank {channel.rank} of {channel.size}).",)
+    return fault
 
 
 def _work_out(
@@ -180,6 +184,7 @@ def _work_out(
     terms.row, terms.function, terms.size, terms.rank = row, function, size, rank
     terms.x_shape = terms.x_dtype = terms.out_shape = terms.out_dtype = terms.shape = None
     terms.counts = terms.recv_counts = None
+    terms.counts_given = counts is not None
     terms.axis = terms.concat_axis = 0
     terms.scalar, terms.op, terms.needs_layout, terms.routes = scalar, op, False, {}
     terms.root = normalise_rank(root, size, function, "root") if row.rooted else 0
@@ -251,7 +256,7 @@ def _split(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: 
     if terms.x_shape is not None:
         mine = (terms.counts or block_counts(length or 0, terms.size))[terms.rank]
         terms.shape = with_length(terms.x_shape, terms.axis, mine)
-    terms.needs_layout = terms.out_shape is None
+    terms.needs_layout = terms.counts is None or terms.out_shape is None
 
 
 def _concatenate(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:

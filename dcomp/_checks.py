@@ -114,10 +114,11 @@ def claim(terms: Any) -> Claim:
             a = (shape[axis], shape[axis])
             if axis != concat_axis:
                 b = (shape[concat_axis], shape[concat_axis])
-            even, _ = alltoall_result(shape, axis, concat_axis, None, None, terms.size, terms.rank)
-            # Where all ranks pass the same shape, nothing more is needed; else lengths must be exchanged.
-            again = counts is not None or terms.recv_counts is not None
-            again = again or (out_shape is not None and (out_shape, terms.out_dtype) != (even, terms.x_dtype))
+            # Where all ranks pass the same shape, cut evenly, nothing more is needed; else lengths must be exchanged.
+            result, received = alltoall_result(shape, axis, concat_axis, None, None, terms.size, terms.rank)
+            again = counts not in (None, block_counts(shape[axis], terms.size))
+            again = again or terms.recv_counts not in (None, received)
+            again = again or (out_shape is not None and (out_shape, terms.out_dtype) != (result, terms.x_dtype))
         elif row.from_root:
             header = _header(terms.x_dtype, shape, terms.scalar, counts is not None)
     elif out_shape is not None:  # not the root: `out` is an opinion on what comes
@@ -126,6 +127,8 @@ def claim(terms: Any) -> Claim:
         if row.shape is Shape.SPLIT:
             least, greatest = block_bounds(out_shape[axis], terms.size, terms.rank)
             a = (greatest, least)
+    if row.shape is Shape.SPLIT and counts is None:
+        again = True  # if the root gives counts, this rank must be told
     if row.shape is Shape.SPLIT and (shape is not None or counts is not None):
         told = fingerprint(f"{counts}")
         facts.append(("counts", str(counts)))
@@ -151,7 +154,7 @@ def _own_facts(terms: Any) -> list[tuple[str, str]]:
     elif row.shape in (Shape.SPLIT, Shape.CONCATENATE, Shape.REDUCE_SPLIT):
         facts.append(("axis", str(terms.axis_given if row.shape is Shape.SPLIT else terms.axis)))
         if row.shape is not Shape.SPLIT:
-            facts.append(("counts", str(counts)))
+            facts.append(("counts", str(counts if terms.counts_given else None)))
     return facts
 
 

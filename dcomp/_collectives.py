@@ -13,7 +13,10 @@ from .engine.requests import carry_out
 
 
 class Collectives:
-    """Blocking collectives: every rank of the communicator calls them, in the same order."""
+    """Blocking collectives: every rank of the communicator calls them, in the same order.
+
+    With `DCOMP_TIMEOUT` set, each raises `DeadlockError` if a rank does not come in time.
+    """
 
     _channel: Channel
     rank: int
@@ -28,7 +31,7 @@ class Collectives:
 
         Notes
         -----
-        MPI_Barrier, after the check's exchange of 128 bytes.
+        MPI_Barrier.
         """
         return carry_out(self._channel, describe(self._channel, table.BARRIER))
 
@@ -89,7 +92,7 @@ class Collectives:
         Notes
         -----
         MPI_Scatter, MPI_Scatterv for uneven blocks. Counts given on the root cost a second exchange of 16
-        bytes per rank. Another axis than the first costs a packed copy of `x` on the root.
+        bytes per rank. Another axis than the first costs a packed copy of `x` on the root, and one of every block.
 
         Examples
         --------
@@ -107,21 +110,22 @@ class Collectives:
         axis : int                         The axis along which they are joined.
         counts : p integers, optional      The lengths of all ranks, on every rank.
         root : int                         The rank that receives.
-        out : array, optional              On the root only.
+        out : array, shape (sum of n_rank, ...), optional     On the root only.
 
         Returns
         -------
-        array, shape (sum of n_rank, ...), on the root; None elsewhere
+        array, shape (sum of n_rank, ...), dtype of `x`, on the root; None elsewhere
 
         Raises
         ------
+        ValueError                  From counts that are negative or not those of the blocks.
         CollectiveMismatchError     On every rank, if root, axis, counts or dtypes differ.
         ShapeMismatchError          On every rank, if shapes differ beside `axis`, or an `out` does not fit.
 
         Notes
         -----
         MPI_Gather, MPI_Gatherv for uneven blocks. Uneven blocks without `counts` cost a second exchange of 8
-        bytes per rank.
+        bytes per rank. Another axis than the first costs a packed copy of `x`, and one of the result.
 
         Examples
         --------
@@ -142,17 +146,18 @@ class Collectives:
 
         Returns
         -------
-        array, shape (sum of n_rank, ...); identical on every rank
+        array, shape (sum of n_rank, ...), dtype of `x`; identical on every rank
 
         Raises
         ------
+        ValueError                  From counts that are negative or not those of the blocks.
         CollectiveMismatchError     On every rank, if axis, counts or dtypes differ.
         ShapeMismatchError          On every rank, if shapes differ beside `axis`, or an `out` does not fit.
 
         Notes
         -----
         MPI_Allgather, MPI_Allgatherv for uneven blocks. Uneven blocks without `counts` cost a second exchange
-        of 8 bytes per rank.
+        of 8 bytes per rank. Another axis than the first costs a packed copy of `x`, and one of the result.
 
         Examples
         --------
@@ -294,7 +299,7 @@ class Collectives:
         Notes
         -----
         MPI_Reduce_scatter_block, MPI_Reduce_scatter for uneven blocks. Another axis than the first costs a
-        packed copy of `x`.
+        packed copy of `x`, and one of the block.
 
         Examples
         --------

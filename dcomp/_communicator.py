@@ -81,8 +81,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         """
         channel = self._channel
         fault = None
-        if color is not None and (not isinstance(color, int | np.integer) or color < 0):
-            fault = ValueError(f"split: color must be an integer >= 0, or None; got {color!r} on rank {self.rank}.")
+        for name, value, least in (("color", 0 if color is None else color, 0), ("key", key, -(2**31))):
+            if not isinstance(value, int | np.integer) or not least <= value < 2**31:
+                fault = ValueError(f"split: {name} must be an integer from {least} to {2**31 - 1}; got {value!r}")
         channel.enter("split")
         try:
             self._agree("split", fault)
@@ -114,7 +115,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             raise UsageError(f"free: {channel.name} cannot be freed.")
         channel.enter("free")
         fault = None
-        if channel.unstarted or channel.receives:
+        if channel.unstarted or channel.moving:
             fault = UsageError(f"free: {channel.name} has requests in flight on rank {self.rank}; wait for them first.")
         try:
             self._agree("free", fault)

@@ -35,10 +35,11 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
     even: dict[tuple, bool] = {}
 
     def are_even(counts: Any) -> bool:
-        key = tuple(counts)
-        if key not in even:
-            even[key] = len(key) == size and len(set(key)) == 1
-        return even[key]
+        key = tuple(counts or ())
+        known = even.get(key)
+        if known is None:
+            known = even[key] = len(key) == size and len(set(key)) == 1
+        return known
 
     def barrier() -> None:
         data.Barrier()
@@ -111,7 +112,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
     ) -> Any:
         if (
             split_axis == 0 == concat_axis
-            and send_counts is None is recv_counts
+            and (send_counts is None is recv_counts or (are_even(send_counts) and are_even(recv_counts)))
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
             and type(out) is ndarray
@@ -163,7 +164,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
 
     def reduce_scatter(x: Any, op: Op = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
         if (
-            counts is None
+            (counts is None or are_even(counts))
             and axis == 0
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
@@ -173,7 +174,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and x.shape[0] % size == 0
         ):
             try:
-                data.Reduce_scatter_block(x, out, own[op][x.dtype.char])
+                data.Reduce_scatter(x, out, None, own[op][x.dtype.char])  # None: equal blocks
                 return out
             except _REFUSED:
                 pass

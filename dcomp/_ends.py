@@ -36,11 +36,11 @@ def install(channel: Any, link: Link | None) -> None:
     # MPI_Finalize deletes the attributes of COMM_SELF before it does anything else (MPI-4.1, 11.2.4).
     keyval = MPI.Comm.Create_keyval(delete_fn=lambda comm, number, value: ending.finalize())
     MPI.COMM_SELF.Set_attr(keyval, None)
+    sys.exit = _exit
     atexit.register(ending.leave)
     os.register_at_fork(after_in_child=ending.forget)
-    if channel.size > 1:  # else Python's own ways are right
+    if channel.size > 1:  # else Python's own way is right
         sys.excepthook = ending.fail
-        sys.exit = _exit
         ending.follow_orders()
 
 
@@ -102,7 +102,6 @@ class _Ending:
         """`sys.excepthook`: have it printed once for all ranks that fail alike, and end the job."""
         if self._has_ended:  # and so, perhaps, has MPI
             self._previous_hook(kind, error, trace)
-            self._status = 1
             return
         self._has_ended = True
         _flush()
@@ -133,9 +132,10 @@ class _Ending:
     def leave(self) -> None:
         """Python is about to end, and mpi4py with it."""
         if self._is_child:
-            # It would end MPI here too, for which MPI waits for other ranks, or confuses them.
+            # It would end MPI in the child, which waits for other ranks, or brings the parent down (both were seen).
+            # What is lost is the status of a `SystemExit` that was raised without `sys.exit`.
             _flush()
-            os._exit(self._status)
+            os._exit(1 if hasattr(sys, "last_type") else self._status)
         if not self._has_ended:
             self.end(0)
 

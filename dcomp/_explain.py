@@ -16,9 +16,10 @@ class Testimony(NamedTuple):
     fault: str | None  # "TypeError: ..." of this rank's own arguments
 
 
+#: What must hold, by the verdict, and the argument that tells.
 _LENGTHS = {
-    "out": "out must have the length of the result along the axis, on every rank that passes one",
-    "length": "x must have the same length along split_axis on every rank, since blocks are joined along another axis",
+    "out": ("out must have the length of the result along the axis, on every rank that passes one", "shape of out"),
+    "length": ("x must have the same length along split_axis on every rank, to be joined along concat_axis", "shape"),
 }
 
 
@@ -36,7 +37,9 @@ def explain(told: Sequence[Testimony], problem: str) -> CollectiveMismatchError:
         got = _spread([one.function for one in told])
         return CollectiveMismatchError(f"{_names(told)}: {first}; got {got}.{_story(told)}")
     if problem in _LENGTHS:
-        return ShapeMismatchError(f"{function}: {_LENGTHS[problem]}.{_story(told)}")
+        rule, argument = _LENGTHS[problem]
+        values = [dict(one.facts).get(argument, "none") for one in told]
+        return ShapeMismatchError(f"{function}: {rule}; got {argument} {_spread(values)}.{_story(told)}")
     name = _first_difference(told)
     if name is None:
         return CollectiveMismatchError(f"{function}: the calls do not fit together.{_story(told)}")

@@ -116,8 +116,13 @@ class Guard:
                     self._read(key.data)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
+        self._end_round(self._round)
         if self._failures:
             self._print_failures()  # the launcher was faster
+        for peer in self._open:
+            peer.connection.close()
+        self._selector.close()
+        self._listener.close()
 
     def _is_over(self, start: float) -> bool:
         if len(self._ranks) == self._size and all(peer.ended for peer in self._ranks.values()):
@@ -169,6 +174,8 @@ class Guard:
             peer.pid = message["pid"] if message["place"] == self._place else None
             self._ranks[peer.rank] = peer
             self._open.add(peer)
+            if self._answers is not None:
+                peer.say(state=self._round)
 
     def _close(self, peer: _Peer) -> None:
         self._selector.unregister(peer.connection)
@@ -181,11 +188,14 @@ class Guard:
             self._after(LAUNCHER, lambda: self._abort(1))
 
     def _failed(self, peer: _Peer, message: dict[str, Any]) -> None:
-        if not self._failures and not self._ending:
+        if self._ending and not self._failures:
+            peer.say(printed=True)  # it comes of the end that is under way
+            return
+        if not self._failures:
+            self._ending = True
             self._after(FOLD, self._print_failures)
             for other in self._open:
                 other.say(flush=True)
-        self._ending = True
         self._failures[peer.rank] = message["failed"], message["status"]
 
     def _print_failures(self) -> None:
@@ -298,7 +308,7 @@ class Guard:
             tuple(_report.read_wait(wait) for wait in told["waits"]),
             _report.read_calls(told["calls"]),
         )
-        if all(other.ended or other.rank in self._answers for other in self._open):
+        if len(self._ranks) == self._size and all(other.ended or other.rank in self._answers for other in self._open):
             self._end_round(self._round)
 
     def _end_round(self, number: int) -> None:

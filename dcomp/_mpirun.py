@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +57,17 @@ def _candidates() -> Iterator[str]:
     library = library_path()
     if library is not None:
         folders += [str(parent / "bin") for parent in list(Path(library).parents)[1:3]]
-    yield from _in_folders(folders)
+    yield from in_folders(folders)
     yield from on_path()
 
 
 def on_path() -> Iterator[str]:
     """The launchers on the path, the first first."""
-    yield from _in_folders(os.environ.get("PATH", os.defpath).split(os.pathsep))
+    yield from in_folders(os.environ.get("PATH", os.defpath).split(os.pathsep))
 
 
-def _in_folders(folders: list[str]) -> Iterator[str]:
+def in_folders(folders: Iterable[str]) -> Iterator[str]:
+    """The launchers in these folders."""
     for folder in folders:
         for name in ("mpirun", "mpiexec"):
             path = shutil.which(name, path=folder)

@@ -13,7 +13,10 @@ from .engine.requests import Request, start
 
 
 class NonBlocking:
-    """Non-blocking collectives; all ranks make them in the same order, as MPI demands."""
+    """Non-blocking collectives; all ranks make them in the same order, as MPI demands.
+
+    Arguments are those of the blocking calls; the returned request's `wait` returns, or raises, what they do.
+    """
 
     _channel: Channel
     rank: int

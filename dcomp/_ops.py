@@ -6,6 +6,7 @@ out is the engine's matter (`engine/operations.py`).
 
 import hashlib
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,8 @@ class Op:
         return f"Op({self.name})"
 
     def _digest(self) -> str:
-        code = getattr(self.function, "__code__", None)
-        content = (
-            code and (code.co_code, tuple(c for c in code.co_consts if not hasattr(c, "co_code")), code.co_names),
-            self.commutative,
-            self.identity,
-        )
-        return hashlib.blake2b(repr(content).encode(), digest_size=8).hexdigest()
+        content = repr((_content(self.function), self.commutative, _content(self.identity)))
+        return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
     def check(self, dtype: np.dtype) -> None:
         """Raise `TypeError` if the operation is not defined for `dtype`."""
@@ -104,6 +100,22 @@ class Op:
                 "Give one: Op(function, identity=...)."
             )
         return np.array(self.identity, dtype)[()]
+
+
+def _content(value: Any) -> Any:
+    """What makes a function, or a value it uses, the same in every process: no addresses."""
+    value = getattr(value, "py_func", value)
+    code = getattr(value, "__code__", value)
+    if isinstance(code, CodeType):
+        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        used = (*code.co_consts, *cells, *(getattr(value, "__defaults__", None) or ()))
+        return code.co_code, code.co_names, tuple(_content(one) for one in used)
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, tuple):
+        return tuple(_content(one) for one in value)
+    plain = value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic)
+    return repr(value) if plain else type(value).__name__
 
 
 class Predefined(Op):

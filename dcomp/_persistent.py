@@ -14,7 +14,10 @@ from .engine.plans import Plan
 
 
 class Persistent:
-    """Persistent collectives: plans are made, and started, by all ranks in the same order."""
+    """Persistent collectives: plans are made, and started, by all ranks in the same order.
+
+    Arguments are those of the blocking calls; each use of the plan returns what they do.
+    """
 
     _channel: Channel
     rank: int

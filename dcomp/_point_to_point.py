@@ -105,8 +105,10 @@ class PointToPoint:
         -----
         The receive is posted first. MPI_Irecv, MPI_Isend.
         """
+        array, scalar = as_array(x, "sendrecv")
+        self._check_target("sendrecv", dest, sendtag)  # before a receive is posted that would take a later message
         receive = self._receive("sendrecv", source, recvtag, objects=False, out=out)
-        send = self._send_array("sendrecv", x, dest, sendtag)
+        send = self._send("sendrecv", messages.pack_array(array, scalar), dest, sendtag)
         result = receive.wait()
         send.wait()
         return result
@@ -201,8 +203,7 @@ class PointToPoint:
 
     def _send(self, function: str, packed: Any, dest: int | None, tag: int) -> Request:
         channel = self._channel
-        tag = _tag(tag, function, 0)
-        target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
+        target, tag = self._check_target(function, dest, tag)
 
         def steps() -> Steps:
             if target is None:
@@ -215,6 +216,10 @@ class PointToPoint:
             return start_message(channel, function, steps(), None if target is None else (target,))
         finally:
             channel.leave()
+
+    def _check_target(self, function: str, dest: int | None, tag: int) -> tuple[int | None, int]:
+        target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
+        return target, _tag(tag, function, 0)
 
     def _receive(self, function: str, source: int | None, tag: int, *, objects: bool, out: Any) -> Request:
         channel = self._channel

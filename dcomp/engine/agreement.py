@@ -7,6 +7,7 @@ blocking and non-blocking calls.
 import json
 import pickle
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from mpi4py import MPI
@@ -18,6 +19,7 @@ from .._checks import FAULTY, NONE, Claim, Header
 from .._explain import Testimony, explain
 from .._layout import block_counts
 from .._table import Shape
+from . import pieces
 from .channel import Channel, Steps
 
 
@@ -118,16 +120,20 @@ def _learn_split(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     whole = header.shape
     axis = terms.axis % len(whole)
     counts, fits = block_counts(whole[axis], terms.size), True
-    if header.counts_given:
+    ask = header.counts_given and _checks.asked_again(verdict)
+    if ask:
         counts, fits = yield from _agree_on_counts(channel, terms, axis)
+    elif header.counts_given:  # on all ranks, and the same
+        counts = terms.counts or ()
     else:
         bounds = _checks.lengths(verdict, 4)
         fits = bounds.greatest <= whole[axis] <= bounds.least
     if not fits:
         raise _Misfit("out")
-    repeatable = not header.counts_given and _checks.read_header(verdict) is not None
+    repeatable = not ask and _checks.read_header(verdict) is not None
     shape = with_length(whole, axis, counts[terms.rank])
-    return Agreed(shape, header.dtype, False, counts, (), len({*counts}) == 1), repeatable
+    big = pieces.too_many(prod(whole))
+    return Agreed(shape, header.dtype, False, counts, (), len({*counts}) == 1, big), repeatable
 
 
 def _agree_on_counts(channel: Channel, terms: Terms, axis: int) -> Steps:
@@ -171,8 +177,9 @@ def _learn_concatenate(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
     total = sum(counts)
     if _checks.lengths(verdict, 6).least not in (NONE, total):
         raise _Misfit("out")
-    shape = with_length(terms.x_shape, terms.axis, total) if terms.receives else None
-    return Agreed(shape, terms.x_dtype, False, counts, (), len({*counts}) == 1), repeatable
+    whole = with_length(terms.x_shape, terms.axis, total)
+    shape, big = (whole if terms.receives else None), pieces.too_many(prod(whole))
+    return Agreed(shape, terms.x_dtype, False, counts, (), len({*counts}) == 1, big), repeatable
 
 
 def _learn_transpose(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
@@ -189,13 +196,18 @@ def _learn_transpose(channel: Channel, terms: Terms, verdict: bytes) -> Steps:
         every = yield from gather_integers(channel, [shape[concat_axis]])
         recv_counts = tuple(every)
     result, recv_counts = _checks.alltoall_result(shape, axis, concat_axis, counts, recv_counts, terms.size, terms.rank)
+    big = pieces.too_many(max(prod(shape), prod(with_length(shape, axis, terms.size * max(counts)))))
     if not alike:
         # Only now could each rank check what the others' lengths decide: agree on that as well.
         fault = _fault_of_transpose(terms, result, recv_counts)
-        packed = FAULTY if fault is not None else _checks.simple_claim(terms.function).packed
-        if not _checks.is_agreed((yield from channel.exchange(packed))):
+        here = pieces.too_many(max(prod(shape), prod(result)))
+        claim = FAULTY if fault is not None else _checks.pack(_checks.fingerprint(terms.function), again=here)
+        verdict = yield from channel.exchange(claim)
+        if not _checks.is_agreed(verdict):
             raise _Misfit("out", fault)
-    return Agreed(result, terms.x_dtype, False, counts, recv_counts, alike and len({*counts}) == 1), alike
+        big = _checks.asked_again(verdict)
+    even = alike and len({*counts}) == 1
+    return Agreed(result, terms.x_dtype, False, counts, recv_counts, even, big), alike
 
 
 def _fault_of_transpose(terms: Terms, result: tuple[int, ...], recv_counts: tuple[int, ...]) -> Exception | None:
@@ -228,31 +240,34 @@ def assume(terms: Terms) -> Agreed:
 
     Raises
     ------
-    ValueError     Where that cannot be.
+    TypeError, ValueError     Where that cannot be.
     """
     shape, dtype = terms.shape, terms.x_dtype
-    counts, recv_counts = terms.counts, terms.recv_counts or ()
-    # Of scatter, others than the root cannot know; of alltoall, equal shapes are assumed where no counts are given.
-    even = counts is not None
+    counts, recv_counts = terms.counts or (), terms.recv_counts or ()
+    even, big = len({*counts}) == 1, False
     if terms.row.from_root and not terms.is_root:
         shape, dtype = terms.out_shape, terms.out_dtype
-    elif terms.row.shape is Shape.SPLIT:
-        counts = counts or block_counts(terms.x_shape[terms.axis], terms.size)
+    if terms.row.shape is Shape.SPLIT:
+        whole = terms.x_shape if terms.is_root else terms.out_shape
+        big = pieces.too_many(prod(with_length(whole, terms.axis, sum(counts))))
     elif terms.row.shape is Shape.TRANSPOSE:
-        even = counts is None
+        even = not counts and terms.x_shape[terms.axis] % terms.size == 0  # equal shapes, where no counts are given
         counts = counts or block_counts(terms.x_shape[terms.axis], terms.size)
         shape, recv_counts = _checks.alltoall_result(
             terms.x_shape, terms.axis, terms.concat_axis, counts, terms.recv_counts, terms.size, terms.rank
         )
         if terms.out_shape is not None:
             check_out_layout(terms.out_shape, terms.out_dtype, shape, dtype, terms.function)
-    elif terms.row.shape is Shape.CONCATENATE and counts is None:
-        shape, even = terms.out_shape, True
-        counts = block_counts(shape[terms.axis], terms.size)
+        big = pieces.too_many(prod(with_length(terms.x_shape, terms.axis, terms.size * max(counts))))
+    elif terms.row.shape is Shape.CONCATENATE:
+        if not counts:
+            shape = terms.out_shape
+            counts = block_counts(shape[terms.axis], terms.size)
+            even = len({*counts}) == 1
         if counts[terms.rank] != terms.x_shape[terms.axis]:
             raise ValueError(
                 f"{terms.function}: counts must be given where blocks are not cut as numpy.array_split does and "
                 f"DCOMP_CHECK is not collective; got a block of {terms.x_shape[terms.axis]} on rank {terms.rank}."
             )
-    counts = counts or ()
-    return Agreed(shape, dtype, terms.scalar, counts, recv_counts, even and len({*counts}) == 1)
+        big = pieces.too_many(prod(with_length(terms.x_shape, terms.axis, sum(counts))))
+    return Agreed(shape, dtype, terms.scalar, counts, recv_counts, even, big)

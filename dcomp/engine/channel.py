@@ -17,7 +17,7 @@ from .._settings import Settings
 if TYPE_CHECKING:
     from .._calls import Terms
     from .messages import Message
-    from .requests import CollectiveRequest, MessageRequest
+    from .requests import CollectiveRequest, Moving
 
 #: What a step of communication yields while it waits: a function that is true when it has come.
 Steps = Generator[Any, None, Any]
@@ -49,7 +49,7 @@ class Channel:
         self.exchanges = 0
         self.held: list[Message] = []  # messages that a wrong receive did not accept
         self.unstarted: deque[CollectiveRequest] = deque()  # non-blocking calls, in order, whose data is not under way
-        self.receives: list[MessageRequest] = []  # receives that have not ended; large ones need two steps
+        self.moving: list[Moving] = []  # messages under way; large ones need two steps
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helping = False  # the progress thread has, or is about to take, its turn
         self._turn = threading.Lock()
@@ -117,9 +117,9 @@ class Channel:
         self.helping = False
         self.leave()
 
-    def move_receives(self) -> None:
-        """Take the data of receives whose header has come; the caller has the turn."""
-        for request in list(self.receives):
+    def move_messages(self) -> None:
+        """Move messages on, whose data follows their header; the caller has the turn."""
+        for request in list(self.moving):
             request.move()
 
     def _wait_for_turn(self, function: str) -> None:
@@ -140,7 +140,7 @@ class Channel:
         self._turn = threading.Lock()
         self._turn.acquire()
         self.unstarted.clear()
-        self.receives.clear()
+        self.moving.clear()
 
     def free(self) -> None:
         """Free the private communicators; collective. The caller has the turn."""

@@ -6,6 +6,7 @@ import numpy as np
 from mpi4py import MPI
 
 from .._calls import Call
+from .._errors import UsageError
 from .._table import Shape
 from .channel import Channel
 from .mpi import Route
@@ -31,15 +32,17 @@ class Plan:
             channel.leave()
         self._channel, self._call = channel, call
         self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
-        self._started = False
+        self._started = self._freed = False
 
     def start(self) -> None:
         """Begin the call with what is now in its array.
 
         Raises
         ------
-        RuntimeError     If the call before has not been waited for.
+        RuntimeError     If the call before has not been waited for, or the plan was freed.
         """
+        if self._freed:
+            raise UsageError(f"{self._call.function}: the plan has been freed.")
         if self._started:
             raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
         channel = self._channel
@@ -82,7 +85,8 @@ class Plan:
         return self.wait()
 
     def free(self) -> None:
-        """Give back what MPI keeps for the plan."""
+        """Give back what MPI keeps for the plan; it cannot be started any more."""
+        self._freed = True
         if self._persistent is not None:
             self._persistent.Free()
             self._persistent = None

@@ -61,8 +61,8 @@ class _Helper:
         if channel.try_enter():
             try:
                 advance(channel)
-                channel.move_receives()
-                if not channel.unstarted and not channel.receives:
+                channel.move_messages()
+                if not channel.unstarted and not channel.moving:
                     self._channels.discard(channel)
             finally:
                 channel.leave_help()

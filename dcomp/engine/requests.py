@@ -210,38 +210,53 @@ class CollectiveRequest(Request):
         return self._requests, self._transfer, self._call
 
 
-class MessageRequest(Request):
-    """A send or a receive; its steps need no agreement with other calls."""
+class Moving:
+    """A send or a receive on its way; the channel moves it on, whoever holds its request."""
 
-    def __init__(self, channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> None:
-        super().__init__(channel, function, peers)
+    def __init__(self, channel: Channel, steps: Steps) -> None:
+        self._channel = channel
         self._steps = steps
         self._test: Any = None
-        self._ended = False
-        channel.receives.append(self)
+        self.ended = False
+        self.result: Any = None
+        self.error: Exception | None = None
+        channel.moving.append(self)
         self.move()
 
     def move(self) -> None:
         """Take the steps that can be taken."""
+        if self.ended:
+            return
         try:
             while self._test is None or self._test():
                 self._test = next(self._steps)
             return
         except StopIteration as end:
-            self._result = end.value
-        except Exception as error:  # belongs to whoever waits for this request
-            self._error = error
-        self._ended = True
-        if self in self._channel.receives:
-            self._channel.receives.remove(self)
+            self.result = end.value
+        except Exception as error:  # belongs to whoever waits for the request
+            self.error = error
+        self.ended = True
+        if self in self._channel.moving:
+            self._channel.moving.remove(self)
+
+
+class MessageRequest(Request):
+    """A send or a receive; it needs no agreement with other calls."""
+
+    def __init__(self, channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> None:
+        super().__init__(channel, function, peers)
+        self._moving = Moving(channel, steps)
 
     def _done(self) -> bool:
-        if not self._ended:
-            self.move()
-        return self._ended
+        self._moving.move()
+        self._error = self._moving.error
+        return self._moving.ended
+
+    def _finish(self) -> Any:
+        return self._moving.result
 
     def _buffers(self) -> Any:
-        return self._steps, self._test
+        return self._moving
 
 
 _dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
@@ -264,7 +279,7 @@ def start(channel: Channel, call: Call) -> Request:
 def start_message(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> Request:
     """A non-blocking send or receive; the caller has the turn."""
     request = MessageRequest(channel, function, steps, peers)
-    if channel.receives:
+    if channel.moving:
         helper.notice(channel)
     return request
 

@@ -43,8 +43,8 @@ def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.W
     report_at = start + (timeout or REPORT_AFTER)
     sleep = 2e-5
     while not test():
-        if channel.receives:
-            channel.move_receives()
+        if channel.moving:
+            channel.move_messages()
         now = time.monotonic()
         if now - start < _YIELDING:
             os.sched_yield()

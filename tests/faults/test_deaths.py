@@ -39,7 +39,10 @@ dc.barrier()
 
 def test_death_of_the_first_rank(tmp_path):
     """The guard was started by it, and outlives it."""
-    job = run(tmp_path, "if dc.rank == 0:\n    time.sleep(0.3)\n    event()\n    os.kill(os.getpid(), signal.SIGKILL)\ndc.barrier()\n")
+    job = run(
+        tmp_path,
+        "if dc.rank == 0:\n    time.sleep(0.3)\n    event()\n    os.kill(os.getpid(), signal.SIGKILL)\ndc.barrier()\n",
+    )
     job.assert_ended_soon()
     job.assert_once(rf"\[rank 0 of 3 on {NODE}\] has died")
     job.assert_once(r"\[rank")
@@ -77,12 +80,13 @@ time.sleep(30)
     job.assert_once(rf"\[rank 1 of 3 on {NODE}\] has died")
 
 
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("how", ["os._exit(3)", "sys.exit(3)", "raise ValueError('in the child')"])
-def test_end_of_a_forked_child_is_not_the_ranks(tmp_path, how):
+def test_end_of_a_forked_child_is_not_the_ranks(tmp_path, how, n):
     job = run(
         tmp_path,
         f"""
-if dc.rank == 1:
+if dc.rank == dc.size - 1:
     child = os.fork()
     if child == 0:
         {how}
@@ -90,9 +94,10 @@ if dc.rank == 1:
     os.write(1, f"status {{status}}\\n".encode())
 os.write(1, f"sum {{dc.allreduce(1)}}\\n".encode())
 """,
+        n=n,
     )
     assert job.returncode == 0, job.output
-    assert job.output.count("sum 3") == 3
+    assert job.output.count(f"sum {n}") == n
     job.assert_once(f"status {1 if 'raise' in how else 3}")
     assert "[rank" not in job.output
 

@@ -83,7 +83,9 @@ def test_the_hook_of_the_program_is_called(tmp_path):
     """One that was there before dcomp started."""
     hook = "import sys\nsys.excepthook = lambda kind, error, trace: print('shown:', error, file=sys.stderr)\n"
     (tmp_path / "own_hook.py").write_text(hook)
-    job = run(tmp_path, "event()\nif dc.rank == 1:\n    raise ValueError('mine')\ndc.barrier()\n", first="import own_hook")
+    job = run(
+        tmp_path, "event()\nif dc.rank == 1:\n    raise ValueError('mine')\ndc.barrier()\n", first="import own_hook"
+    )
     job.assert_ended_soon()
     job.assert_once("shown: mine")
     job.assert_once(rf"\[rank 1 of 3 on {NODE}\] ends with ValueError")

@@ -39,7 +39,9 @@ def test_early_end_ends_the_job_when_others_wait(tmp_path, how):
     job = run(tmp_path, f"if dc.rank == 1:\n    event()\n    {how}\ndc.barrier()  # HERE\n")
     job.assert_ended_soon()
     job.assert_once(rf"\[rank 1 of 3 on {NODE}\] the program ended")
-    job.assert_once(rf"barrier: rank 1 of 3 is missing.*\n  ranks 0, 2: waiting in barrier .* at {job.place('HERE')} in")
+    job.assert_once(
+        rf"barrier: rank 1 of 3 is missing.*\n  ranks 0, 2: waiting in barrier .* at {job.place('HERE')} in"
+    )
 
 
 def test_exit_of_all_ranks_is_the_programs_own(tmp_path):

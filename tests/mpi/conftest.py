@@ -20,7 +20,7 @@ import pytest
 _HERE = Path(__file__).parent
 
 # A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on.
-os.environ.setdefault("DCOMP_TIMEOUT", "10")
+os.environ.setdefault("DCOMP_TIMEOUT", "8")
 _SECONDS_TO_PRINT = 3.0
 
 

@@ -1,0 +1,231 @@
+"""Waits that are too long: who is missing, and where everyone is."""
+
+import pytest
+from jobs import run
+
+#: A rank that does not come; it would in the end, so that a test that fails ends as well.
+LATE = "time.sleep(20)  # LATE"
+
+
+@pytest.mark.parametrize("nodes", [{}, {"DCOMP_RANKS_PER_NODE": "2"}], ids=["one node", "two nodes"])
+def test_missing_rank_in_a_collective(tmp_path, nodes):
+    job = run(
+        tmp_path,
+        f"""
+def work():
+    event()
+    {LATE}
+
+if dc.rank == 3:
+    work()
+dc.allreduce(1.0)  # HERE
+""",
+        n=4,
+        env={"DCOMP_TIMEOUT": "1", **nodes},
+    )
+    assert job.returncode != 0
+    assert job.seconds() < 1 + 2, job.output
+    job.assert_once(r"DeadlockError: allreduce: rank 3 of 4 is missing")
+    job.assert_once(rf"  ranks 0-2: waiting in allreduce on \S+ at {job.place('HERE')} in <module>\n")
+    job.assert_once(rf"  rank 3: at {job.place('LATE')} in work; has made 1 of 2 collective calls")
+    job.assert_once(r"DCOMP_TIMEOUT=1 s")
+    job.assert_once(r"\[ranks 0-2 of 4 on")
+
+
+def test_missing_rank_in_a_receive(tmp_path):
+    job = run(
+        tmp_path,
+        f"""
+if dc.rank == 2:
+    event()
+    {LATE}
+else:
+    dc.recv(source=2)  # HERE
+""",
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.returncode != 0
+    assert job.seconds() < 1 + 2, job.output
+    job.assert_once(r"DeadlockError: recv: rank 2 of 3 is missing")
+    job.assert_once(rf"  ranks 0, 1: waiting in recv on \S+ at {job.place('HERE')} in <module>\n")
+    job.assert_once(rf"  rank 2: at {job.place('LATE')} in <module>")
+
+
+def test_missing_rank_of_a_part(tmp_path):
+    """In a communicator of some ranks, those of COMM_WORLD are named."""
+    job = run(
+        tmp_path,
+        f"""
+part = dc.COMM_WORLD.split(dc.rank % 2)
+if dc.rank == 3:
+    {LATE}
+if dc.rank == 1:
+    part.barrier()  # HERE
+time.sleep(20)
+""",
+        n=4,
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.returncode != 0
+    job.assert_once(r"DeadlockError: barrier: rank 3 of 4 is missing on \S+split\(1\)")
+    job.assert_once(rf"  rank 3: at {job.place('LATE')} in <module>; has made 0 of 1 collective calls on \S+split\(1\)")
+    job.assert_once(rf"  rank 1: waiting in barrier on \S+split\(1\) at {job.place('HERE')} in <module>")
+
+
+def test_two_groups_that_wait_for_each_other(tmp_path):
+    job = run(
+        tmp_path,
+        """
+part = dc.COMM_WORLD.split(0)
+if dc.rank == 0:
+    dc.barrier()  # WORLD
+else:
+    part.barrier()  # PART
+""",
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.returncode != 0
+    assert f"rank 0: waiting in barrier on MPI_COMM_WORLD at {job.place('WORLD')}" in job.output
+    assert f"at {job.place('PART')}" in job.output
+
+
+def test_caught_error_leaves_the_rank_alive_and_the_communicator_closed(tmp_path):
+    job = run(
+        tmp_path,
+        """
+spare = dc.COMM_WORLD.dup()
+if dc.rank == 2:
+    time.sleep(2)
+else:
+    for attempt in "first", "second":
+        try:
+            dc.barrier()
+        except dc.DeadlockError as error:
+            os.write(1, f"{attempt} {type(error).__name__} {isinstance(error, TimeoutError)}\\n".encode())
+os.write(1, f"sum {spare.allreduce(1)}\\n".encode())
+""",
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.output.count("first DeadlockError True") == 2, job.output
+    assert job.output.count("second DeadlockError True") == 2, job.output
+
+
+def test_rank_that_cannot_answer(tmp_path):
+    """Compiled code that keeps the GIL silences it; a stopped process is as silent."""
+    job = run(
+        tmp_path,
+        """
+pids = dc.COMM_WORLD.allgather_object(os.getpid())
+if dc.rank == 0:
+    threading.Timer(5, os.kill, (pids[2], signal.SIGCONT)).start()
+if dc.rank == 2:
+    os.kill(os.getpid(), signal.SIGSTOP)
+dc.barrier()
+""",
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.returncode != 0
+    job.assert_once("DeadlockError: barrier: rank 2 of 3 is missing")
+    job.assert_once("  rank 2: does not answer: stopped, dead, or in compiled code that keeps the GIL")
+
+
+def test_report_without_a_timeout_comes_once_and_the_wait_goes_on(tmp_path):
+    job = run(
+        tmp_path,
+        """
+import dcomp.engine.waiting
+dcomp.engine.waiting.REPORT_AFTER = 0.5
+if dc.rank == 2:
+    time.sleep(2.5)  # LATE
+os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
+""",
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("sum 3") == 3
+    job.assert_once("allreduce: rank 2 of 3 is missing")
+    job.assert_once(rf"rank 2: at {job.place('LATE')} in <module>")
+
+
+@pytest.mark.parametrize("where", ["rank", "inside MPI"])
+def test_report_on_signal(tmp_path, where):
+    """Whatever the rank does that gets the signal."""
+    wait = "dc.barrier()" if where == "rank" else "dc.COMM_WORLD.mpi.Barrier()"
+    job = run(
+        tmp_path,
+        f"""
+pids = dc.COMM_WORLD.allgather_object(os.getpid())
+if dc.rank == 2:
+    time.sleep(0.3)
+    os.kill(pids[1], signal.SIGUSR2)
+    time.sleep(1)  # LATE
+{wait}  # HERE
+""",
+    )
+    assert job.returncode == 0, job.output
+    job.assert_once(r"Where the 3 ranks are:\n  ranks 0, 1: .*HERE".replace("HERE", f"at {job.place('HERE')} in"))
+    job.assert_once(rf"  rank 2: at {job.place('LATE')} in <module>\n")
+
+
+def test_report_on_a_signal_to_all_ranks_comes_once(tmp_path):
+    """As some launchers forward it."""
+    job = run(
+        tmp_path,
+        """
+pids = dc.COMM_WORLD.allgather_object(os.getpid())
+if dc.rank == 2:
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR1)
+    time.sleep(1)
+dc.barrier()
+""",
+        env={"DCOMP_REPORT_SIGNAL": "USR1"},
+    )
+    assert job.returncode == 0, job.output
+    job.assert_once("Where the 3 ranks are:")
+
+
+def test_report_signal_of_the_program_is_left_alone(tmp_path):
+    job = run(
+        tmp_path,
+        """
+os.kill(os.getpid(), signal.SIGUSR2)
+dc.barrier()
+""",
+        first="import os, signal; signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b'its own\\n'))",
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("its own") == 3
+    assert "Where the" not in job.output
+
+
+def test_report_of_a_single_rank(tmp_path):
+    job = run(tmp_path, "os.kill(os.getpid(), signal.SIGUSR2)  # HERE\ndc.barrier()\n", n=1)
+    assert job.returncode == 0, job.output
+    path, line = job.place("HERE").rsplit(":", 1)
+    job.assert_once(rf'File "{path}", line {line} in <module>')
+
+
+def test_two_threads_in_one_communicator(tmp_path):
+    job = run(
+        tmp_path,
+        """
+spare = dc.COMM_WORLD.dup()
+if dc.rank == 0:
+    thread = threading.Thread(target=dc.barrier)
+    thread.start()
+    time.sleep(0.2)
+    try:
+        dc.barrier()
+    except dc.UsageError as error:
+        os.write(1, f"{error}\\n".encode())
+    spare.barrier()
+    thread.join()
+else:
+    spare.barrier()
+    dc.barrier()
+os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
+""",
+    )
+    assert job.returncode == 0, job.output
+    job.assert_once("barrier: another thread is in a call on MPI_COMM_WORLD on rank 0 of 3")
+    assert job.output.count("sum 3") == 3

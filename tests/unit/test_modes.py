@@ -1,0 +1,67 @@
+"""The tests under mpirun once more, with other settings: the comparisons with NumPy must hold in every mode."""
+
+import re
+from pathlib import Path
+
+import pytest
+from launch import mpirun
+
+from dcomp._table import COLLECTIVES
+
+_TESTS = Path(__file__).parents[1] / "mpi"
+_FILES = [_TESTS / f"test_{row.name}.py" for row in COLLECTIVES]
+
+
+def _run(n: int, *arguments: object, **settings: str) -> str:
+    done = mpirun(n, "-m", "pytest", "-q", "-rs", "--color=no", "-p", "no:cacheprovider", "--with-mpi",
+                  *map(str, arguments), env=settings, timeout=240)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("check", ["local", "off"])
+def test_without_the_checks_results_are_the_same(check):
+    output = _run(3, *_FILES, DCOMP_CHECK=check)
+    assert int(re.search(r"(\d+) passed", output)[1]) > 400
+    assert "the checks are off" in output
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("ranks_per_node", ["1", "2", "3"])
+def test_pretended_nodes(ranks_per_node):
+    select = "node or leaders or shared_array"
+    output = _run(4, _TESTS / "test_communicators.py", "-k", select, DCOMP_RANKS_PER_NODE=ranks_per_node)
+    assert int(re.search(r"(\d+) passed", output)[1]) > 10
+
+
+@pytest.mark.timeout(120)
+def test_mpi_engine():
+    _run(2, _TESTS / "test_allreduce.py", _TESTS / "test_alltoall.py", DCOMP_ENGINE="mpi")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"DCOMP_CHECK": "on"}, "DCOMP_CHECK=on: must be collective"),
+        ({"DCOMP_CHEKC": "off"}, "DCOMP_CHEKC: no such setting"),
+        ({"DCOMP_RANKS_PER_NODE": "0"}, "DCOMP_RANKS_PER_NODE=0: must be"),
+    ],
+)
+def test_bad_settings_are_an_error_on_every_rank(settings, told):
+    code = "import dcomp as dc\ntry:\n    dc.size\nexcept dc.SettingError as e:\n    print('TOLD', e)"
+    done = mpirun(2, "-c", code, env=settings)
+    assert done.stdout.count("TOLD") == 2
+    assert done.stdout.count(told) == 2
+
+
+def test_settings_that_differ_between_ranks():
+    code = (
+        "import os\nfrom mpi4py import MPI\n"
+        "os.environ['DCOMP_CHECK'] = 'off' if MPI.COMM_WORLD.rank else 'local'\n"
+        "import dcomp as dc\ntry:\n    dc.size\nexcept dc.SettingError as e:\n    print('TOLD', e)"
+    )
+    done = mpirun(3, "-c", code)
+    told = "DCOMP_CHECK must be the same on every rank; got local on rank 0 and off on ranks 1, 2 of 3"
+    assert done.stdout.count(told) == 3, done.stdout + done.stderr
