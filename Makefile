@@ -28,10 +28,12 @@ lint: $(MPICH)/lint-ready  ## ruff, mypy, import-linter
 docs: $(MPICH)/docs-ready  ## the documentation, in docs/_build/html
 	$(MPICH)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-bench: $(MPICH)/bench-ready  ## a short form of the benchmark; see benchmarks/README.md
-	mkdir -p results
-	$(MPICH)/bin/mpirun -n 2 $(MPICH)/bin/python benchmarks/collectives.py --output results/mpich.jsonl
+bench: $(MPICH)/bench-ready  ## a short form of the benchmark, with the checks on and off; see benchmarks/README.md
+	mkdir -p results && rm -f results/mpich.jsonl
+	$(MPICH)/bin/mpirun -n 2 $(MPICH)/bin/python benchmarks/collectives.py --short --check off --output results/mpich.jsonl
+	$(MPICH)/bin/mpirun -n 2 $(MPICH)/bin/python benchmarks/collectives.py --short --check collective --output results/mpich.jsonl
 	$(MPICH)/bin/python benchmarks/table.py results/mpich.jsonl
+	$(MPICH)/bin/python benchmarks/plot.py results/mpich.jsonl results/mpich.png
 
 clean:
 	rm -rf .venv .venv-openmpi build docs/_build results *.egg-info

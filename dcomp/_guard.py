@@ -73,7 +73,6 @@ class _Peer:
         self.status = 0
         self.calls: dict[int, int] = {}
         self.last_words: list[str] = []
-        self.waits_since: dict[int, float] = {}  # when a wait was first seen, by its serial number
 
     def say(self, **message: Any) -> None:
         """Send a message; one that cannot be delivered at once is dropped, for the guard waits for no rank."""
@@ -94,11 +93,14 @@ class Guard:
         self._numbers = itertools.count()
         self._ending = False  # something has been said about the job's end; the rest follows from it
         self._failures: dict[int, tuple[str, int]] = {}
-        self._answers: dict[int, RankState] | None = None  # of the round under way
-        self._round = 0
-        self._states: dict[int, RankState] = {}
+        self._round = 0  # of asking all ranks
+        self._awaited: set[int] | None = None  # ranks whose answer is still to come; None: no round is under way
+        self._answers: dict[int, RankState] = {}
+        self._states: dict[int, RankState] = {}  # of the last round, and the texts made of them
+        self._texts: dict[tuple, str] = {}
         self._states_at = float("-inf")
         self._on_states: list[Callable[[dict[int, RankState]], None]] = []
+        self._seen: dict[tuple[int, int], float] = {}  # since when a rank is known to be in a wait
         self._published: set[str] = set()
         self._signal_at = float("-inf")
 
@@ -174,13 +176,16 @@ class Guard:
             peer.pid = message["pid"] if message["place"] == self._place else None
             self._ranks[peer.rank] = peer
             self._open.add(peer)
-            if self._answers is not None:
+            if self._awaited is not None:  # it comes while the others are being asked
                 peer.say(state=self._round)
+            if self._failures:
+                peer.say(flush=True)
 
     def _close(self, peer: _Peer) -> None:
         self._selector.unregister(peer.connection)
         peer.connection.close()
         self._open.discard(peer)
+        self._await_no_more(peer)
         if peer.rank >= 0 and not peer.ended and not self._ending:
             self._ending = True
             words = "\n".join(line for line in peer.last_words if not line.startswith("Extension modules")).rstrip()
@@ -213,6 +218,7 @@ class Guard:
             self._after(ENDED_CHECK, self._look_for_hopeless)
         peer.ended, peer.status = True, message["ended"]
         peer.calls = _report.read_calls(message["calls"])
+        self._await_no_more(peer)
 
     def _end_of_one(self, peer: _Peer) -> None:
         going_on = [rank for rank, other in self._ranks.items() if not other.ended]
@@ -222,31 +228,33 @@ class Guard:
             self._abort(peer.status, min(going_on))
 
     def _look_for_hopeless(self) -> None:
-        def judge(states: dict[int, RankState]) -> None:
-            for rank, state in states.items():
-                since = self._ranks[rank].waits_since if rank in self._ranks else {}
-                now = time.monotonic()
-                serials = {wait.serial: since.get(wait.serial, now) for wait in state.waits}
-                since.clear()
-                since.update(serials)
-                for wait in state.waits:
-                    long = now - serials[wait.serial] >= LONG_WAIT
-                    if _report.is_hopeless(wait, rank, states, long) and not self._ending:
-                        self._ending = True
-                        ended = [other for other, told in states.items() if told.ended]
-                        status = max(self._ranks[other].status for other in ended)
-                        how = f"sys.exit({status})" if status else "the program ended"
-                        self._print(
-                            f"{self._tag(ended)} {how}, while others wait for what will never come.\n"
-                            f"{_report.wait_report(wait, states)}\n"
-                        )
-                        self._abort(status or 1, rank)
-                        return
+        if not self._ending:
+            self._ask_all(self._judge)
             # A look costs a message per rank; at thousands of ranks they are further apart.
             self._after(max(ENDED_CHECK, self._size / 200), self._look_for_hopeless)
 
-        if not self._ending:
-            self._ask_all(judge)
+    def _judge(self, states: dict[int, RankState]) -> None:
+        """End the job if a rank waits for what those who have ended will never do."""
+        now = time.monotonic()
+        waits = {(rank, wait.serial): wait for rank, state in states.items() for wait in state.waits}
+        self._seen = {key: self._seen.get(key, now) for key in waits}
+        judged = set()
+        for key, wait in waits.items():
+            long = now - self._seen[key] >= LONG_WAIT
+            call = (wait.channel, wait.call, wait.peers, long)  # of many ranks alike
+            if call in judged or self._ending:
+                continue
+            judged.add(call)
+            if _report.is_hopeless(wait, key[0], states, long):
+                self._ending = True
+                ended = [rank for rank, state in states.items() if state.ended]
+                status = max(self._ranks[rank].status for rank in ended)
+                how = f"sys.exit({status})" if status else "the program ended"
+                self._print(
+                    f"{self._tag(ended)} {how}, while others wait for what will never come.\n"
+                    f"{self._report_of(wait, states)}\n"
+                )
+                self._abort(status or 1, key[0])
 
     def _abort(self, status: int, first: int | None = None) -> None:
         """End the job: one rank calls MPI_Abort; if that did not help, all do; then all here are killed."""
@@ -267,7 +275,13 @@ class Guard:
 
     def _report(self, peer: _Peer, message: dict[str, Any]) -> None:
         wait = _report.read_wait(message["report"])
-        self._ask_all(lambda states: peer.say(answer=_report.wait_report(wait, states), id=message["id"]))
+        self._ask_all(lambda states: peer.say(answer=self._report_of(wait, states), id=message["id"]))
+
+    def _report_of(self, wait: _report.WaitState, states: dict[int, RankState]) -> str:
+        key = (wait.function, wait.channel, wait.call, wait.peers)
+        if key not in self._texts:  # all ranks that wait alike ask for the same
+            self._texts[key] = _report.wait_report(wait, states)
+        return self._texts[key]
 
     def _publish(self, peer: _Peer, message: dict[str, Any]) -> None:
         if message["publish"] not in self._published:
@@ -284,22 +298,24 @@ class Guard:
 
     def _ask_all(self, action: Callable[[dict[int, RankState]], None]) -> None:
         """Call `action` with the states of all ranks; requests that come together share one round."""
-        if self._answers is None and time.monotonic() - self._states_at < FRESH:
+        if self._awaited is None and time.monotonic() - self._states_at < FRESH:
             action(self._states)
             return
         self._on_states.append(action)
-        if self._answers is not None:
-            return
-        self._round += 1
-        self._answers = {}
-        number = self._round
-        for peer in self._open:
-            if not peer.ended:
-                peer.say(state=number)
-        self._after(ANSWER, lambda: self._end_round(number))
+        if self._awaited is None:
+            self._round += 1
+            number = self._round
+            self._answers = {}
+            gone = {rank for rank, peer in self._ranks.items() if peer.ended or peer not in self._open}
+            self._awaited = set(range(self._size)) - gone
+            for peer in self._open:
+                if not peer.ended:
+                    peer.say(state=number)
+            self._after(ANSWER, lambda: self._end_round(number))
+            self._end_round_if_complete()
 
     def _state(self, peer: _Peer, message: dict[str, Any]) -> None:
-        if self._answers is None or message["id"] != self._round:
+        if self._awaited is None or message["id"] != self._round:
             return
         told = message["state"]
         self._answers[peer.rank] = RankState(
@@ -308,14 +324,23 @@ class Guard:
             tuple(_report.read_wait(wait) for wait in told["waits"]),
             _report.read_calls(told["calls"]),
         )
-        if len(self._ranks) == self._size and all(other.ended or other.rank in self._answers for other in self._open):
+        self._await_no_more(peer)
+
+    def _await_no_more(self, peer: _Peer) -> None:
+        if self._awaited is not None:
+            self._awaited.discard(peer.rank)
+            self._end_round_if_complete()
+
+    def _end_round_if_complete(self) -> None:
+        if self._awaited is not None and not self._awaited:
             self._end_round(self._round)
 
     def _end_round(self, number: int) -> None:
-        if self._answers is None or number != self._round:
+        if self._awaited is None or number != self._round:
             return
-        answers, self._answers = self._answers, None
-        self._states = {rank: answers.get(rank) or self._guess(rank) for rank in range(self._size)}
+        self._awaited = None
+        self._states = {rank: self._answers.get(rank) or self._guess(rank) for rank in range(self._size)}
+        self._texts = {}
         self._states_at = time.monotonic()
         actions, self._on_states = self._on_states, []
         for action in actions:

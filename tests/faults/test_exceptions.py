@@ -66,13 +66,14 @@ def test_what_was_printed_before_is_not_lost(tmp_path):
     job = run(
         tmp_path,
         """
-print("printed by", dc.rank)  # to a pipe: kept in a buffer
+print("printed by", dc.rank)  # to a pipe, so it stays in a buffer
 dc.barrier()
 if dc.rank == 1:
     event()
     raise ValueError("no solution")
 time.sleep(30)
 """,
+        env={"PYTHONUNBUFFERED": ""},
     )
     job.assert_ended_soon()
     for rank in range(3):
@@ -116,11 +117,13 @@ def test_interrupt_of_mpirun(tmp_path):
     job = run(
         tmp_path,
         """
-if dc.rank == 0:
-    time.sleep(0.3)
+def interrupt():
     event()
     time.sleep(0.1)  # let mpirun pass on the line first
     os.kill(launcher(), signal.SIGINT)
+
+if dc.rank == 0:
+    threading.Timer(0.5, interrupt).start()
 dc.recv(source=dc.rank)
 """,
     )

@@ -70,13 +70,15 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
         return np.array(x, order="F")
     if layout == "strided":
         if x.ndim == 0:
-            return np.array([x, x], x.dtype)[1:].reshape(())
+            return np.full(2, x, x.dtype)[1:].reshape(())
         wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
         wide[..., 1::2] = x
         return wide[..., 1::2]
     if layout == "reversed":
+        if x.ndim == 0:
+            return x.copy()
         every = (slice(None, None, -1),) * x.ndim
-        return np.ascontiguousarray(x[every])[every].reshape(x.shape)
+        return np.ascontiguousarray(x[every])[every]
     if layout == "read-only":
         x = x.copy()
         x.flags.writeable = False
@@ -87,10 +89,10 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
         shifted[...] = x
         return shifted
     if layout == "a view":
-        wide = np.zeros(tuple(n + 2 for n in x.shape), x.dtype)
-        inside = wide[(slice(1, -1),) * x.ndim] if x.ndim else wide[()]
         if x.ndim == 0:
             return x.copy()
+        wide = np.zeros(tuple(n + 2 for n in x.shape), x.dtype)
+        inside = wide[(slice(1, -1),) * x.ndim]
         inside[...] = x
         return inside
     return x.copy()

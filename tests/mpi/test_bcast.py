@@ -17,8 +17,9 @@ def test_any_array(world, d):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_communicator(comm, form):
-    for root in range(comm.size):
-        x = values(seed_of(comm, root), (3, 4), "f8")
+    for i in range(3):  # the parts of a split communicator differ in size
+        root = (i - 1) % comm.size
+        x = values(seed_of(comm, i), (3, 4), "f8")
         check(comm, oracle.bcast(comm.size, x, root=root), form)
 
 

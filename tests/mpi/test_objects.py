@@ -24,7 +24,8 @@ def _is_thing(x: dict, rank: int) -> bool:
 
 
 def test_bcast(comm):
-    for root in range(comm.size):
+    for i in range(3):  # the parts of a split communicator differ in size
+        root = (i - 1) % comm.size
         with together():
             mine = _thing(root) if comm.rank == root else None
             result = comm.bcast_object(mine, root=root)

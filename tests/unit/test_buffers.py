@@ -99,13 +99,13 @@ def test_out_may_be_x_but_not_a_part_of_it():
 
 
 def test_layout_of_out():
-    out = np.zeros((2, 3))
-    check_out_layout(out, (2, 3), np.dtype("f8"), "scan")
+    right = (2, 3), np.dtype("f8")
+    check_out_layout(*right, *right, "scan")
     with pytest.raises(ValueError, match=r"scan: out must have shape \(3, 2\); got \(2, 3\)"):
-        check_out_layout(out, (3, 2), np.dtype("f8"), "scan")
+        check_out_layout(*right, (3, 2), np.dtype("f8"), "scan")
     for dtype in ("f4", ">f8", "i8", [("a", "f8")]):
         with pytest.raises(TypeError, match="scan: out must have dtype .*; got float64"):
-            check_out_layout(out, (2, 3), np.dtype(dtype), "scan")
+            check_out_layout(*right, (2, 3), np.dtype(dtype), "scan")
 
 
 def test_same_memory():
