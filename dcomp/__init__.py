@@ -10,20 +10,24 @@
 #
 #   _functions -> _world -> _communicator -> _collectives _nonblocking _persistent
 #                                            _point_to_point _objects _halo
-#              -> engine (requests, agreement, mpi, messages, pieces, operations, waiting, channel)
-#              -> _calls _explain -> _checks _buffers -> _ops -> _table _layout _errors _settings
+#              -> engine (plans, requests, progress, agreement, mpi, messages, pieces, operations, waiting, channel)
+#              -> _calls _explain _watch -> _checks _buffers -> _ops -> _settings -> _table _layout _errors
 #
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
+#   _world_map       the settings of the job, and which ranks share a node
 #   _communicator    who takes part: split, node, cart, shared arrays
 #   _collectives ... signatures and docstrings, one short def per call
+#   _direct          the collectives without checks, straight to MPI
 #   engine           how a call is carried out; the only place that calls MPI's communication
 #   _calls           one rank's call, its arguments checked by themselves
 #   _checks          what a rank says of its call, and the verdict on what all said; pure
 #   _explain         from a bad verdict to a message
 #   _ops, _table     one row per reduction; one row per collective
-#   _watch, _ends    who waits for whom, and how a job ends
-#   _launch          starting MPI, and telling a wrong start
+#   _watch, _link    what a rank tells of itself, and its connection to the guard
+#   _guard, _census  the process beside the ranks: who waits for whom, who has died; _report words it
+#   _ends            how a job ends
+#   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor and __main__: the command line
 #   kernels          compiled loops; they know nothing of MPI
 
 from importlib import import_module

@@ -27,7 +27,8 @@ class Terms:
 
     __slots__ = (
         "row", "function", "size", "rank", "x_shape", "x_dtype", "out_shape", "out_dtype", "scalar", "op", "root",
-        "axis", "axis_given", "concat_axis", "counts_given", "counts", "recv_counts", "shape", "needs_layout", "claim", "routes",
+        "axis", "axis_given", "concat_axis", "counts_given", "counts", "recv_counts", "shape",
+        "needs_layout", "claim", "routes",
     )  # fmt: skip
 
     row: Collective
@@ -143,7 +144,7 @@ def describe(
             channel.size, channel.rank, row, function, x, out, scalar, op, root, axis, concat_axis, counts, recv_counts
         )
     except (TypeError, ValueError) as fault:
-        return Call(function, None, None, None, located(fault, channel))
+        return Call(function, None, None, None, fault)
     if key is not None:
         if len(channel.terms) >= _KEPT:
             channel.terms.clear()

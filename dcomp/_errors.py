@@ -48,3 +48,10 @@ class UsageError(DcompError, RuntimeError):
 
 class SettingError(DcompError, ValueError):
     """An environment variable that starts with `DCOMP_` is unknown or has a bad value."""
+
+
+for _error in (
+    DcompError, CollectiveMismatchError, ShapeMismatchError, DeadlockError, RankFailedError, LaunchError, UsageError,
+    SettingError,
+):  # fmt: skip
+    _error.__module__ = "dcomp"  # where users find it, and what a traceback calls it

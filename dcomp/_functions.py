@@ -1,6 +1,7 @@
 """The methods of a communicator as functions; an omitted `comm` means COMM_WORLD."""
 
 from collections.abc import Callable, Mapping
+from inspect import cleandoc
 from typing import Any, TypeVar
 
 from ._communicator import Communicator
@@ -18,7 +19,7 @@ _F = TypeVar("_F", bound=Callable)
 def _documented(function: _F) -> _F:
     """Take over the words of the method of the same name."""
     method = getattr(Communicator, function.__name__)
-    function.__doc__ = f"{method.__doc__}\n\n`comm`: the communicator; omitted, COMM_WORLD.\n"
+    function.__doc__ = f"{cleandoc(method.__doc__ or '')}\n\n`comm`: the communicator; omitted, COMM_WORLD.\n"
     return function
 
 

@@ -39,6 +39,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _report
+from ._census import Census, Peer
 from ._layout import format_ranks
 from ._report import RankState
 
@@ -46,38 +47,16 @@ FOLD = 0.25  # seconds in which equal tracebacks are collected before they are p
 TO_THE_END = 1.0  # seconds that the other ranks have to come to their end when one has ended with a bad status
 ENDED_CHECK = 0.5  # seconds between looks for waits that no one will end, for up to 100 ranks
 LONG_WAIT = 2.0  # seconds after which a message that is still under way is thought never to come
-ANSWER = 1.0  # seconds within which a rank tells where it is
-FRESH = 0.3  # seconds in which what the ranks have told serves whoever asks
+ONE_SIGNAL = 1.0  # seconds in which signals count as one, sent to several ranks
 LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
 FIRST = 15.0  # seconds within which the first rank connects
 
 _DEATH = "has died: killed, out of memory, os._exit or MPI_Abort"
-_SILENCE = "does not answer: stopped, dead, or in compiled code that keeps the GIL"
 
 
 def prove(token: str, *words: object) -> str:
     """A code that only who knows `token` can make."""
     return hmac.new(token.encode(), repr(words).encode(), "sha256").hexdigest()
-
-
-class _Peer:
-    """A rank, as the guard knows it; its rank is -1 until it has said hello."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.rank = -1
-        self.node = ""
-        self.pid: int | None = None  # where it is a process of this machine
-        self.unread = b""
-        self.ended = False
-        self.status = 0
-        self.calls: dict[int, int] = {}
-        self.last_words: list[str] = []
-
-    def say(self, **message: Any) -> None:
-        """Send a message; one that cannot be delivered at once is dropped, for the guard waits for no rank."""
-        with contextlib.suppress(OSError):  # the end of the connection is seen, and dealt with, when it is read
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
 
 
 class Guard:
@@ -87,19 +66,13 @@ class Guard:
         self._listener, self._size, self._token, self._place = listener, size, token, place
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
-        self._open: set[_Peer] = set()  # ranks whose connection is open
-        self._ranks: dict[int, _Peer] = {}  # all who have ever said hello
+        self._open: set[Peer] = set()  # ranks whose connection is open
+        self._ranks: dict[int, Peer] = {}  # all who have ever said hello
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._ending = False  # something has been said about the job's end; the rest follows from it
         self._failures: dict[int, tuple[str, int]] = {}
-        self._round = 0  # of asking all ranks
-        self._awaited: set[int] | None = None  # ranks whose answer is still to come; None: no round is under way
-        self._answers: dict[int, RankState] = {}
-        self._states: dict[int, RankState] = {}  # of the last round, and the texts made of them
-        self._texts: dict[tuple, str] = {}
-        self._states_at = float("-inf")
-        self._on_states: list[Callable[[dict[int, RankState]], None]] = []
+        self._census = Census(size, self._ranks, self._after)
         self._seen: dict[tuple[int, int], float] = {}  # since when a rank is known to be in a wait
         self._published: set[str] = set()
         self._signal_at = float("-inf")
@@ -118,7 +91,7 @@ class Guard:
                     self._read(key.data)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
-        self._end_round(self._round)
+        self._census.end()
         if self._failures:
             self._print_failures()  # the launcher was faster
         for peer in self._open:
@@ -138,9 +111,9 @@ class Guard:
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.settimeout(0.1)
-        self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
+        self._selector.register(connection, selectors.EVENT_READ, Peer(connection))
 
-    def _read(self, peer: _Peer) -> None:
+    def _read(self, peer: Peer) -> None:
         try:
             data = peer.connection.recv(1 << 16)
         except OSError:
@@ -153,7 +126,7 @@ class Guard:
         if not data or (peer.rank < 0 and (lines or len(peer.unread) > 4096)):
             self._close(peer)
 
-    def _hear(self, peer: _Peer, line: bytes) -> None:
+    def _hear(self, peer: Peer, line: bytes) -> None:
         try:
             message = json.loads(line)
         except ValueError:
@@ -168,7 +141,7 @@ class Guard:
             if kind in message:
                 action(self, peer, message)
 
-    def _greet(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _greet(self, peer: Peer, message: dict[str, Any]) -> None:
         words = [message.get(name) for name in ("hello", "node", "place", "pid")]
         known = hmac.compare_digest(str(message.get("mac")), prove(self._token, *words))
         if known and message["hello"] not in self._ranks:
@@ -176,23 +149,23 @@ class Guard:
             peer.pid = message["pid"] if message["place"] == self._place else None
             self._ranks[peer.rank] = peer
             self._open.add(peer)
-            if self._awaited is not None:  # it comes while the others are being asked
-                peer.say(state=self._round)
+            self._census.join(peer)
             if self._failures:
                 peer.say(flush=True)
 
-    def _close(self, peer: _Peer) -> None:
+    def _close(self, peer: Peer) -> None:
         self._selector.unregister(peer.connection)
         peer.connection.close()
         self._open.discard(peer)
-        self._await_no_more(peer)
+        peer.is_open = False
+        self._census.leave(peer)
         if peer.rank >= 0 and not peer.ended and not self._ending:
             self._ending = True
             words = "\n".join(line for line in peer.last_words if not line.startswith("Extension modules")).rstrip()
             self._print(f"{self._tag([peer.rank])} {words or _DEATH}\n")
             self._after(LAUNCHER, lambda: self._abort(1))
 
-    def _failed(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _failed(self, peer: Peer, message: dict[str, Any]) -> None:
         if self._ending and not self._failures:
             peer.say(printed=True)  # it comes of the end that is under way
             return
@@ -211,16 +184,16 @@ class Guard:
         first = min(failures)
         self._abort(failures[first][1], first)
 
-    def _ended(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _ended(self, peer: Peer, message: dict[str, Any]) -> None:
         if message["ended"]:
             self._after(TO_THE_END, lambda: self._end_of_one(peer))
         if not any(other.ended for other in self._ranks.values()):
             self._after(ENDED_CHECK, self._look_for_hopeless)
         peer.ended, peer.status = True, message["ended"]
         peer.calls = _report.read_calls(message["calls"])
-        self._await_no_more(peer)
+        self._census.leave(peer)
 
-    def _end_of_one(self, peer: _Peer) -> None:
+    def _end_of_one(self, peer: Peer) -> None:
         going_on = [rank for rank, other in self._ranks.items() if not other.ended]
         if going_on and not self._ending:
             self._ending = True
@@ -229,7 +202,7 @@ class Guard:
 
     def _look_for_hopeless(self) -> None:
         if not self._ending:
-            self._ask_all(self._judge)
+            self._census.ask(self._judge)
             # A look costs a message per rank; at thousands of ranks they are further apart.
             self._after(max(ENDED_CHECK, self._size / 200), self._look_for_hopeless)
 
@@ -252,7 +225,7 @@ class Guard:
                 how = f"sys.exit({status})" if status else "the program ended"
                 self._print(
                     f"{self._tag(ended)} {how}, while others wait for what will never come.\n"
-                    f"{self._report_of(wait, states)}\n"
+                    f"{self._census.report(wait, states)}\n"
                 )
                 self._abort(status or 1, key[0])
 
@@ -273,85 +246,25 @@ class Guard:
                 with contextlib.suppress(OSError):  # it is gone, which is what was wanted
                     os.kill(peer.pid, signal.SIGKILL)
 
-    def _report(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _report(self, peer: Peer, message: dict[str, Any]) -> None:
         wait = _report.read_wait(message["report"])
-        self._ask_all(lambda states: peer.say(answer=self._report_of(wait, states), id=message["id"]))
+        self._census.ask(lambda states: peer.say(answer=self._census.report(wait, states), id=message["id"]))
 
-    def _report_of(self, wait: _report.WaitState, states: dict[int, RankState]) -> str:
-        key = (wait.function, wait.channel, wait.call, wait.peers)
-        if key not in self._texts:  # all ranks that wait alike ask for the same
-            self._texts[key] = _report.wait_report(wait, states)
-        return self._texts[key]
-
-    def _publish(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _publish(self, peer: Peer, message: dict[str, Any]) -> None:
         if message["publish"] not in self._published:
             self._published.add(message["publish"])
             self._print(f"{message['publish']}\n")
 
-    def _signal(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _signal(self, peer: Peer, message: dict[str, Any]) -> None:
         # A launcher may forward the signal to every rank; one report answers them all.
-        if time.monotonic() - self._signal_at > ANSWER:
+        if time.monotonic() - self._signal_at > ONE_SIGNAL:
             self._signal_at = time.monotonic()
-            self._ask_all(
+            self._census.ask(
                 lambda states: self._print(f"Where the {self._size} ranks are:\n{_report.positions(states)}\n")
             )
 
-    def _ask_all(self, action: Callable[[dict[int, RankState]], None]) -> None:
-        """Call `action` with the states of all ranks; requests that come together share one round."""
-        if self._awaited is None and time.monotonic() - self._states_at < FRESH:
-            action(self._states)
-            return
-        self._on_states.append(action)
-        if self._awaited is None:
-            self._round += 1
-            number = self._round
-            self._answers = {}
-            gone = {rank for rank, peer in self._ranks.items() if peer.ended or peer not in self._open}
-            self._awaited = set(range(self._size)) - gone
-            for peer in self._open:
-                if not peer.ended:
-                    peer.say(state=number)
-            self._after(ANSWER, lambda: self._end_round(number))
-            self._end_round_if_complete()
-
-    def _state(self, peer: _Peer, message: dict[str, Any]) -> None:
-        if self._awaited is None or message["id"] != self._round:
-            return
-        told = message["state"]
-        self._answers[peer.rank] = RankState(
-            peer.node,
-            told["site"],
-            tuple(_report.read_wait(wait) for wait in told["waits"]),
-            _report.read_calls(told["calls"]),
-        )
-        self._await_no_more(peer)
-
-    def _await_no_more(self, peer: _Peer) -> None:
-        if self._awaited is not None:
-            self._awaited.discard(peer.rank)
-            self._end_round_if_complete()
-
-    def _end_round_if_complete(self) -> None:
-        if self._awaited is not None and not self._awaited:
-            self._end_round(self._round)
-
-    def _end_round(self, number: int) -> None:
-        if self._awaited is None or number != self._round:
-            return
-        self._awaited = None
-        self._states = {rank: self._answers.get(rank) or self._guess(rank) for rank in range(self._size)}
-        self._texts = {}
-        self._states_at = time.monotonic()
-        actions, self._on_states = self._on_states, []
-        for action in actions:
-            action(self._states)
-
-    def _guess(self, rank: int) -> RankState:
-        """The state of a rank that has not told it."""
-        peer = self._ranks.get(rank)
-        if peer is None:
-            return RankState(silence="cannot be asked: has no connection to the guard on rank 0's node")
-        return RankState(peer.node, calls=peer.calls, ended=peer.ended, silence="" if peer.ended else _SILENCE)
+    def _state(self, peer: Peer, message: dict[str, Any]) -> None:
+        self._census.take(peer, message["id"], message["state"])
 
     def _nodes(self) -> dict[int, str]:
         return {rank: peer.node for rank, peer in self._ranks.items()}
@@ -367,7 +280,7 @@ class Guard:
                 data = data[os.write(2, data) :]
 
 
-_ACTIONS: dict[str, Callable[[Guard, _Peer, dict[str, Any]], None]] = {
+_ACTIONS: dict[str, Callable[[Guard, Peer, dict[str, Any]], None]] = {
     "failed": Guard._failed,
     "ended": Guard._ended,
     "state": Guard._state,

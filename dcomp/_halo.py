@@ -71,11 +71,9 @@ class Halos:
 
     def _agree(self, arrays: Sequence[np.ndarray], width: int, fault: Exception | None) -> Steps:
         channel, n = self._channel, len(self._dims)
-        if fault is not None:
-            fault = located(fault, channel)
         if not channel.is_checked:
             if fault is not None:
-                raise fault
+                raise located(fault, channel)
             return
         channel.calls += 1
         key = (width, *((one.dtype, one.shape) for one in arrays))

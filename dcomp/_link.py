@@ -42,7 +42,9 @@ class Link:
         self.actions: dict[str, Callable[[Any], None]] = {}
         self.fileno = connection.fileno()
         wake_end, self.wake_pipe = os.pipe()
+        os.set_blocking(self.wake_pipe, False)  # who writes is a signal handler
         self._connection, self._child, self._wake_end = connection, child, wake_end
+        self._is_open = True
         self._sending = threading.Lock()
         self._unread = b""
         self._numbers = itertools.count()
@@ -60,7 +62,7 @@ class Link:
                 self._connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             return False
-        return True
+        return self._is_open
 
     def ask(self, seconds: float, **message: Any) -> str | None:
         """Send a message and return the guard's answer; None if it does not come in time."""
@@ -83,16 +85,15 @@ class Link:
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ, self._read)
             selector.register(self._wake_end, selectors.EVENT_READ, self._wake)
-            is_open = True
-            while is_open:
+            while self._is_open:
                 for key, _ in selector.select():
-                    is_open = key.data() and is_open
+                    key.data()
 
-    def _wake(self) -> bool:
+    def _wake(self) -> None:
         os.read(self._wake_end, 1 << 16)
-        return self.say(signal=True)
+        self.say(signal=True)
 
-    def _read(self) -> bool:
+    def _read(self) -> None:
         try:
             data = self._connection.recv(1 << 16)
         except OSError:
@@ -105,7 +106,7 @@ class Link:
             else:
                 for word, value in message.items():
                     self.actions[word](value)
-        return bool(data)
+        self._is_open = bool(data)
 
     def _take(self, number: int, answer: str) -> None:
         with self._answered:

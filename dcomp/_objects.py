@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _table as table
-from ._calls import Call, describe, located
+from ._calls import Call, describe
 from .engine.channel import Channel
 from .engine.requests import carry_out
 
@@ -46,7 +46,7 @@ class Objects:
         data = np.concatenate(parts) if fault is None else np.empty(0, np.uint8)
         counts = [part.size for part in parts] if fault is None else None
         call = describe(self._channel, table.SCATTER, data, form="{}_object", root=root, counts=counts)
-        return _load(carry_out(self._channel, _with_fault(self._channel, call, fault)))[0]
+        return _load(carry_out(self._channel, _with_fault(call, fault)))[0]
 
     def gather_object(self, x: Any, *, root: int = 0) -> list | None:
         """The Python objects of all ranks, in a list on the root; None elsewhere."""
@@ -63,7 +63,7 @@ class Objects:
                 data = _dump(x)
             except Exception as error:  # whatever pickling raises concerns all ranks
                 data, fault = np.empty(0, np.uint8), error
-        return _with_fault(self._channel, describe(self._channel, row, data, form="{}_object", root=root), fault)
+        return _with_fault(describe(self._channel, row, data, form="{}_object", root=root), fault)
 
     def _gather(self, row: table.Collective, x: Any, root: int = 0) -> list | None:
         data = carry_out(self._channel, self._describe(row, x, True, root=root))
@@ -76,9 +76,9 @@ class Objects:
         return objects
 
 
-def _with_fault(channel: Channel, call: Call, fault: Exception | None) -> Call:
+def _with_fault(call: Call, fault: Exception | None) -> Call:
     if fault is not None:
-        call.fault, call.terms = located(fault, channel), None
+        call.fault, call.terms = fault, None
     return call
 
 

@@ -82,10 +82,9 @@ class Op:
             # A file cache would not see a change in a function that this one calls.
             return combiner(compiled, dtype, cache=False)
         except (numba.core.errors.NumbaError, NotImplementedError, ValueError) as error:
-            reason = str(error).strip().splitlines()
-            raise TypeError(
-                f"op {self.name} cannot be compiled for dtype {dtype}: {reason[0] if reason else error}"
-            ) from error
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = " ".join([line for line in lines if not line.startswith("Failed in nopython mode")][:3])
+            raise TypeError(f"op {self.name} cannot be compiled for dtype {dtype}: {reason}") from error
 
     def identity_for(self, dtype: np.dtype) -> Any:
         """The value `e` of `dtype` with ``e op x == x``.

@@ -53,11 +53,9 @@ class _Misfit(Exception):
 
 def agree_simply(channel: Channel, function: str, fault: Exception | None = None, **facts: object) -> Steps:
     """Agree on a call that moves no array through the table, such as `split`."""
-    if fault is not None:
-        fault = located(fault, channel)
     if not channel.is_checked:
         if fault is not None:
-            raise fault
+            raise located(fault, channel)
         return
     channel.calls += 1
     claim = _checks.simple_claim(function, **facts) if fault is None else Claim(FAULTY, ())
@@ -74,7 +72,10 @@ def _accuse(channel: Channel, call: Call, problem: str) -> Steps:
 def accuse(channel: Channel, testimony: Testimony, fault: Exception | None, problem: str) -> Steps:
     """Fetch every rank's account of a call that went wrong, and raise."""
     told = yield from _tell(channel, testimony._replace(fault=_quote(fault)))
-    raise fault or explain(told, problem)
+    if fault is None:
+        raise explain(told, problem)
+    # Equal faults of all ranks stay equal, so that they are printed once.
+    raise fault if len({one.fault for one in told}) == 1 else located(fault, channel)
 
 
 def _quote(fault: Exception | None) -> str | None:
@@ -214,13 +215,13 @@ def _fault_of_transpose(terms: Terms, result: tuple[int, ...], recv_counts: tupl
     if terms.recv_counts not in (None, recv_counts):
         return ValueError(
             f"{terms.function}: recv_counts must be what the ranks send here, {list(recv_counts)}; got "
-            f"{list(terms.recv_counts or ())} (on rank {terms.rank} of {terms.size})."
+            f"{list(terms.recv_counts or ())}"
         )
     if terms.out_shape is not None:
         try:
             check_out_layout(terms.out_shape, terms.out_dtype, result, terms.x_dtype, terms.function)
         except (TypeError, ValueError) as fault:
-            return type(fault)(f"{fault} (on rank {terms.rank} of {terms.size}).")
+            return fault
     return None
 
 

@@ -309,7 +309,7 @@ def _lay_reduction(route: Route) -> None:
         route.extra = ([n * step for n in agreed.counts], operation)
     elif name == "exscan" and terms.rank == 0:
         route.identity = terms.op.identity_for(route.native)
-    if pieces.too_many(size):
+    if pieces.too_many_to_reduce(size):
         route.parts = pieces.reduction(route, operation, datatype)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from .._calls import Call, call_site
+from .._calls import Call, call_site, located
 from .agreement import agree, assume
 from .channel import Channel, Steps
 from .mpi import Transfer, make_route
@@ -25,7 +25,7 @@ def carry_out(channel: Channel, call: Call) -> Any:
     try:
         terms = call.terms
         if call.fault is not None and not channel.is_checked:
-            raise call.fault
+            raise located(call.fault, channel)
         if channel.unstarted:
             start_all(channel, call.function)
         verdict = None
@@ -49,7 +49,7 @@ def carry_out(channel: Channel, call: Call) -> Any:
 def agree_on_route(channel: Channel, call: Call) -> Steps:
     """Exchange claims if need be, and find the route; steps."""
     if call.fault is not None and not channel.is_checked:
-        raise call.fault
+        raise located(call.fault, channel)
     terms, verdict = call.terms, None
     if channel.is_checked or terms is None or terms.needs_layout:
         channel.calls += 1
@@ -160,7 +160,7 @@ class Request:
             warnings.warn(
                 f"{self._function} at {self._site}: its Request was dropped without a wait, so its result is lost on "
                 f"rank {self._channel.rank}. Keep it and call wait().",
-                ResourceWarning,
+                RuntimeWarning,
                 stacklevel=2,
             )
             _dropped.append(self._buffers())

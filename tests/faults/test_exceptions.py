@@ -171,3 +171,26 @@ os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
     assert job.returncode == 0, job.output
     assert job.output.count("sum 3") == 3
     assert job.output.count("ValueError: in a thread") == 3
+
+
+@pytest.mark.parametrize("broken", ["_start_guard = lambda *_: (None, [], 0)", "_CODE = ''"], ids=["none", "dead"])
+def test_without_the_guard(tmp_path, broken):
+    """No more processes may be had, or someone has killed it: the ranks end the job by themselves."""
+    first = f"import dcomp._link; dcomp._link.{broken}"
+    job = run(
+        tmp_path,
+        """
+time.sleep(0.3)
+if dc.rank == 1:
+    event()
+    raise ValueError("no solution")
+dc.barrier()
+""",
+        first=first,
+    )
+    job.assert_ended_soon()
+    job.assert_once(rf"\[rank 1 of 3 on {NODE}\] Traceback")
+    job.assert_once("ValueError: no solution")
+    job = run(tmp_path, "time.sleep(0.3)\nprint(f'sum {dc.allreduce(1)}\\n', end='')\n", first=first)
+    assert job.returncode == 0, job.output
+    assert job.output.count("sum 3") == 3

@@ -51,7 +51,7 @@ def _fill(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> 
         array.imag = _fill(rng, shape, part)
     else:
         bits = _FRACTION.get(dtype.itemsize, np.finfo(np.longdouble).nmant - 12)
-        fraction = rng.integers(0, 2**min(bits, 60), shape).astype(np.longdouble) / np.longdouble(2) ** bits
+        fraction = rng.integers(0, 2 ** min(bits, 60), shape).astype(np.longdouble) / np.longdouble(2) ** bits
         array[...] = rng.integers(-8, 8, shape) + fraction
     return array
 

@@ -100,7 +100,9 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: SimpleNamespace) -> bo
         from mpi4py import MPI
 
         where = f"rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}"
-        print(f"\n{item.nodeid} took longer than {settings.timeout:g} s; {where} is here:", file=real_stderr, flush=True)
+        print(
+            f"\n{item.nodeid} took longer than {settings.timeout:g} s; {where} is here:", file=real_stderr, flush=True
+        )
         faulthandler.dump_traceback(real_stderr, all_threads=True)
         time.sleep(_SECONDS_TO_PRINT)  # the other ranks want to print, too
         os.kill(os.getpid(), signal.SIGKILL)

@@ -142,7 +142,9 @@ def combine(xs: Sequence[np.ndarray], op: Any, twin: Callable | None = None) -> 
     return np.asarray(result).astype(first.dtype)
 
 
-def reduction(name: str, xs: list[Any], op: Any = dc.SUM, *, identity: Any = 0, twin: Any = None, **options: Any) -> Case:
+def reduction(
+    name: str, xs: list[Any], op: Any = dc.SUM, *, identity: Any = 0, twin: Any = None, **options: Any
+) -> Case:
     """reduce, allreduce, reduce_scatter, scan and exscan."""
     size = len(xs)
     arguments = [{"x": x, "op": op, **options} for x in xs]
@@ -185,7 +187,9 @@ def arranged(arguments: dict[str, Any], layout: str) -> dict[str, Any]:
     return {**arguments, "x": laid_out(x, layout)} if isinstance(x, np.ndarray) else dict(arguments)
 
 
-def check(comm: dc.Communicator, case: Case, form: str = "method", *, layout: str = "C", out: str | None = None) -> None:
+def check(
+    comm: dc.Communicator, case: Case, form: str = "method", *, layout: str = "C", out: str | None = None
+) -> None:
     """Make the call of a case and compare: result, `out`, and that `x` is as it was.
 
     `out`: None, a layout for all ranks that get an array, or "in place".

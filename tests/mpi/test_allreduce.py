@@ -72,7 +72,8 @@ def test_large(world):
 @pytest.mark.parametrize("dtype", ["f4", ">i4", "f2"])
 def test_plan_combines_what_is_now_in_x(world, layout, out, dtype):
     first, second = (
-        oracle.reduction("allreduce", [values((i, rank), (3, 2), dtype) for rank in range(world.size)]) for i in range(2)
+        oracle.reduction("allreduce", [values((i, rank), (3, 2), dtype) for rank in range(world.size)])
+        for i in range(2)
     )
     check_plan(world, first, second, layout=layout, out=out)
 

@@ -21,9 +21,7 @@ def _pattern(start: int, n: int) -> np.ndarray:
 
 
 def _is_right(x: np.ndarray, places: list[int]) -> bool:
-    return all(
-        np.array_equal(x[at : at + 1000], _pattern(at, min(1000, x.size - at))) for at in places if at < x.size
-    )
+    return all(np.array_equal(x[at : at + 1000], _pattern(at, min(1000, x.size - at))) for at in places if at < x.size)
 
 
 _PLACES = [0, 2**30 - 500, 2**31 - 500, 2**31 - 5, 2**32 - 500, 2**32, _N - 1000]
@@ -64,7 +62,7 @@ def test_allgather(world):
 def test_allreduce(world):
     with together():
         x = np.zeros(_N, np.uint8)
-        x[::2**20] = 1 + world.rank
+        x[:: 2**20] = 1 + world.rank
         x[-1] = 7
         result = world.allreduce(x, out=x)
         assert (result[:: 2**20] == 3).all()

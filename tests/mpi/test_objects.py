@@ -141,7 +141,9 @@ def test_root_cannot_pickle(world, function, culprit):
 @pytest.mark.usefixtures("needs_checks")
 @pytest.mark.parametrize("x", [[1] * 99, [], 5, None], ids=["too many", "none", "a number", "nothing"])
 def test_scatter_of_the_wrong_number(world, x):
-    with all_raise((ValueError, TypeError) if world.rank == 0 else dc.CollectiveMismatchError, "scatter_object: x must"):
+    with all_raise(
+        (ValueError, TypeError) if world.rank == 0 else dc.CollectiveMismatchError, "scatter_object: x must"
+    ):
         world.scatter_object(x if world.rank == 0 else None)
     with together():
         assert world.allgather_object(1) == [1] * world.size

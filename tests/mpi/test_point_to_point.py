@@ -362,6 +362,6 @@ def test_wrong_sendrecv_leaves_nothing_behind(world, arguments, error):
 def test_dropped_receive_is_reported(world):
     with together():
         sub = world.dup()
-        with pytest.warns(ResourceWarning, match="irecv at .*dropped without a wait"):
+        with pytest.warns(RuntimeWarning, match="irecv at .*dropped without a wait"):
             sub.irecv(0)
             gc.collect()

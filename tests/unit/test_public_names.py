@@ -21,7 +21,9 @@ import dcomp
 end = time.perf_counter()
 print(end - middle, *(name for name in ("mpi4py.MPI", "numba", "mpi4py") if name in sys.modules))
 """
-_FUNCTIONS = [name for name in dc.__all__ if inspect.isroutine(inspect.getattr_static(dc, name, None)) or name[0].islower()]
+_FUNCTIONS = [
+    name for name in dc.__all__ if inspect.isroutine(inspect.getattr_static(dc, name, None)) or name[0].islower()
+]
 _FUNCTIONS = [name for name in _FUNCTIONS if name not in ("rank", "size")]
 _SECTIONS = ("Parameters", "Returns", "Raises", "Notes", "Examples")
 
@@ -69,7 +71,11 @@ def test_every_public_name_is_there(name):
 def test_nothing_else_is_public():
     """What stands in the module beside is private, or a module."""
     others = {name for name in vars(dc) if name[0] != "_"} - set(dc.__all__)
-    assert {name for name in others if not inspect.ismodule(getattr(dc, name))} <= {"Any", "TYPE_CHECKING", "import_module"}
+    assert {name for name in others if not inspect.ismodule(getattr(dc, name))} <= {
+        "Any",
+        "TYPE_CHECKING",
+        "import_module",
+    }
 
 
 def test_the_contract_is_there():
@@ -117,9 +123,10 @@ def test_functions_and_methods_agree(name):
     assert list(here) == list(there)
     for key, parameter in here.items():
         assert (parameter.kind, parameter.default) == (there[key].kind, there[key].default)
-    assert inspect.signature(function).return_annotation == inspect.signature(
-        getattr(dc.Communicator, name)
-    ).return_annotation
+    assert (
+        inspect.signature(function).return_annotation
+        == inspect.signature(getattr(dc.Communicator, name)).return_annotation
+    )
 
 
 @pytest.mark.parametrize("name", _FUNCTIONS)
