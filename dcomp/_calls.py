@@ -257,7 +257,7 @@ def _split(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: 
     if terms.x_shape is not None:
         mine = (terms.counts or block_counts(length or 0, terms.size))[terms.rank]
         terms.shape = with_length(terms.x_shape, terms.axis, mine)
-    terms.needs_layout = terms.counts is None or terms.out_shape is None
+    terms.needs_layout = True  # the root may give counts, and no other rank knows
 
 
 def _concatenate(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:

@@ -27,6 +27,7 @@ class Peer:
         self.is_open = True
         self.rank = -1
         self.node = ""
+        self.known_since = 0  # the how-manieth wake of the guard
         self.pid: int | None = None  # where it is a process of this machine
         self.unread = b""
         self.ended = False

@@ -22,6 +22,7 @@ Entries of a claim (NONE where a rank has nothing to say):
 import hashlib
 import struct
 from functools import lru_cache
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -269,41 +270,42 @@ def asked_again(verdict: bytes) -> bool:
 
 def normalise_axis(axis: Any, ndim: int, function: str, argument: str = "axis") -> int:
     """`axis` as a number from 0 to `ndim` - 1."""
-    try:
-        index = axis.__index__()
-    except AttributeError:
-        raise TypeError(f"{function}: {argument} must be an integer; got {axis!r}.") from None
-    if not -ndim <= index < ndim:
-        raise ValueError(
-            f"{function}: {argument} must lie in the array's {ndim} dimension{'s' * (ndim != 1)}; got {index}."
-        )
-    return index % ndim
+    i = _integer(axis, function, argument)
+    if not -ndim <= i < ndim:
+        raise ValueError(f"{function}: {argument} must lie in the array's {ndim} dimension{'s' * (ndim != 1)}; got {i}")
+    return i % ndim
 
 
 def normalise_rank(rank: Any, size: int, function: str, argument: str) -> int:
     """A rank given by the user, checked."""
+    i = _integer(rank, function, argument)
+    if not 0 <= i < size:
+        raise ValueError(f"{function}: {argument} must be a rank from 0 to {size - 1}; got {i}")
+    return i
+
+
+def _integer(value: Any, function: str, argument: str) -> int:
     try:
-        index = rank.__index__()
-    except AttributeError:
-        raise TypeError(f"{function}: {argument} must be an integer; got {rank!r}.") from None
-    if not 0 <= index < size:
-        raise ValueError(f"{function}: {argument} must be a rank from 0 to {size - 1}; got {index}.")
-    return index
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {argument} must be an integer; got {value!r}") from None
 
 
 def normalise_counts(
     counts: Any, size: int, total: int | None, function: str, argument: str = "counts"
 ) -> tuple[int, ...]:
     """Lengths of the blocks of all ranks, checked; they add up to `total` where that is known."""
-    array = np.asarray(counts)
-    if array.ndim != 1 or array.shape[0] != size or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"{function}: {argument} must be {size} integers, one for each rank; got {counts!r}.")
-    result = tuple(array.tolist())
+    try:
+        result = tuple(map(index, counts))
+    except TypeError:
+        result = None
+    if result is None or len(result) != size:
+        raise ValueError(f"{function}: {argument} must be {size} integers, one for each rank; got {counts!r}")
     if min(result) < 0:
-        raise ValueError(f"{function}: {argument} must not be negative; got {list(result)}.")
+        raise ValueError(f"{function}: {argument} must not be negative; got {list(result)}")
     if total is not None and sum(result) != total:
         raise ValueError(
             f"{function}: {argument} must add up to the length of the axis, {total}; got {list(result)}, "
-            f"which is {sum(result)}."
+            f"which is {sum(result)}"
         )
     return result

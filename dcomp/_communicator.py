@@ -1,6 +1,7 @@
 """Communicators: who takes part, and how groups are made of groups."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from types import TracebackType
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from . import _halo, _world_map
+from ._buffers import as_array
 from ._checks import normalise_axis
 from ._collectives import Collectives
 from ._direct import use_direct_calls
@@ -214,13 +216,18 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         """
         channel, fault = self._channel, None
         extents: tuple[int, ...] = ()
-        element = np.dtype(dtype)
+        element = np.dtype(float)
         try:
-            extents = tuple(int(n) for n in np.atleast_1d(np.asarray(shape, np.int64)))
-            if element.hasobject or min(extents, default=0) < 0:
-                raise ValueError(f"shared_array: shape and dtype must be plain; got {shape!r}, {dtype!r}.")
+            element = np.zeros(0, dtype).dtype
+            as_array(np.zeros(0, element), "shared_array", "dtype")
+            extents = tuple(map(index, shape)) if isinstance(shape, Iterable) else (index(shape),)
+            if min(extents, default=0) < 0:
+                raise ValueError(f"shared_array: shape must not be negative; got {extents}")
         except (TypeError, ValueError) as error:
-            fault = error
+            told = str(error)
+            if not told.startswith("shared_array"):
+                told = f"shared_array: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
+            fault = type(error)(told)
         channel.enter("shared_array")
         try:
             self._agree("shared_array", fault, shape=extents, dtype=element)

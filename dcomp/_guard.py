@@ -51,7 +51,7 @@ ONE_SIGNAL = 1.0  # seconds in which signals count as one, sent to several ranks
 LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
 FIRST = 15.0  # seconds within which the first rank connects
 
-_DEATH = "has died: killed, out of memory, os._exit or MPI_Abort"
+_DEATH = "died: killed, out of memory, os._exit or MPI_Abort"
 
 
 def prove(token: str, *words: object) -> str:
@@ -65,11 +65,14 @@ class Guard:
     def __init__(self, listener: socket.socket, size: int, token: str, place: str) -> None:
         self._listener, self._size, self._token, self._place = listener, size, token, place
         self._selector = selectors.DefaultSelector()
+        listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
         self._open: set[Peer] = set()  # ranks whose connection is open
         self._ranks: dict[int, Peer] = {}  # all who have ever said hello
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        self._wakes = 0
+        self._deaths: list[Peer] = []  # that have just been seen
         self._ending = False  # something has been said about the job's end; the rest follows from it
         self._failures: dict[int, tuple[str, int]] = {}
         self._census = Census(size, self._ranks, self._after)
@@ -83,12 +86,13 @@ class Guard:
         start = time.monotonic()
         while not self._is_over(start):
             timeout = self._timers[0][0] - time.monotonic() if self._timers else None
-            # In the order in which they became readable: of several deaths the first is the cause.
+            self._wakes += 1
             for key, _ in self._selector.select(timeout if timeout is None else max(timeout, 0)):
                 if key.data is None:
                     self._accept()
                 else:
                     self._read(key.data)
+            self._tell_of_deaths()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
         self._census.end()
@@ -109,9 +113,11 @@ class Guard:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), action))
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
-        connection.settimeout(0.1)
-        self._selector.register(connection, selectors.EVENT_READ, Peer(connection))
+        with contextlib.suppress(BlockingIOError):  # that was all
+            while True:
+                connection, _ = self._listener.accept()
+                connection.settimeout(0.1)
+                self._selector.register(connection, selectors.EVENT_READ, Peer(connection))
 
     def _read(self, peer: Peer) -> None:
         try:
@@ -145,7 +151,7 @@ class Guard:
         words = [message.get(name) for name in ("hello", "node", "place", "pid")]
         known = hmac.compare_digest(str(message.get("mac")), prove(self._token, *words))
         if known and message["hello"] not in self._ranks:
-            peer.rank, peer.node = message["hello"], message["node"]
+            peer.rank, peer.node, peer.known_since = message["hello"], message["node"], self._wakes
             peer.pid = message["pid"] if message["place"] == self._place else None
             self._ranks[peer.rank] = peer
             self._open.add(peer)
@@ -159,11 +165,25 @@ class Guard:
         self._open.discard(peer)
         peer.is_open = False
         self._census.leave(peer)
-        if peer.rank >= 0 and not peer.ended and not self._ending:
-            self._ending = True
-            words = "\n".join(line for line in peer.last_words if not line.startswith("Extension modules")).rstrip()
-            self._print(f"{self._tag([peer.rank])} {words or _DEATH}\n")
-            self._after(LAUNCHER, lambda: self._abort(1))
+        if peer.rank >= 0 and not peer.ended:
+            self._deaths.append(peer)
+
+    def _tell_of_deaths(self) -> None:
+        """Of several deaths that are seen at once the first is the cause: connections come as they became readable.
+
+        Not so if the guard has only just come up, and its ranks have been gone before it knew them.
+        """
+        deaths, self._deaths = self._deaths, []
+        if not deaths or self._ending:
+            return
+        self._ending = True
+        if self._wakes - deaths[0].known_since > 1:
+            deaths = deaths[:1]
+        else:
+            deaths = [peer for peer in deaths if peer.last_words] or deaths
+        lines = [line for line in deaths[0].last_words if not line.startswith("Extension modules")]
+        self._print(f"{self._tag([peer.rank for peer in deaths])} {chr(10).join(lines).rstrip() or _DEATH}\n")
+        self._after(LAUNCHER, lambda: self._abort(1))
 
     def _failed(self, peer: Peer, message: dict[str, Any]) -> None:
         if self._ending and not self._failures:

@@ -42,7 +42,7 @@ class Halos:
         channel, fault = self._channel, None
         arrays: list[np.ndarray] = []
         try:
-            given = [array] if isinstance(array, np.ndarray) else list(array)
+            given = list(array) if isinstance(array, list | tuple) else [array]
             arrays = [self._checked(one, width) for one in given]
         except (TypeError, ValueError) as error:
             fault = error

@@ -57,7 +57,7 @@ def dims_create(size: int, dims: Sequence[int]) -> tuple[int, ...]:
     for extent in dims:
         fixed *= extent or 1
     free = sum(extent == 0 for extent in dims)
-    if fixed < 1 or size % fixed or (not free and fixed != size):
+    if min(dims, default=0) < 0 or size % fixed or (not free and fixed != size):
         raise ValueError(f"cart: dims must multiply to {size} ranks, zeros being free; got {tuple(dims)}.")
     filled = iter(_squarest(size // fixed, free))
     return tuple(extent or next(filled) for extent in dims)

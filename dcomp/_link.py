@@ -160,6 +160,7 @@ def _start_guard(
     size: int, token: str, place: str, is_one_node: bool
 ) -> tuple[subprocess.Popen | None, list[str], int]:
     """Start the guard; its addresses and port. It can be connected to at once: the socket listens already."""
+    flags = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
     try:
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(
@@ -171,7 +172,7 @@ def _start_guard(
             with open(write_end, "w") as file:
                 json.dump(settings, file)  # short enough to wait in the pipe
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _CODE, __package__, os.path.dirname(__file__), _guard.__name__],
+                [sys.executable, *flags, "-c", _CODE, __package__, os.path.dirname(__file__), _guard.__name__],
                 stdin=read_end,
                 stdout=subprocess.DEVNULL,  # who reads rank 0's output to its end does not wait for the guard
                 pass_fds=[listener.fileno()],

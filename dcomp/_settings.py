@@ -46,7 +46,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         if text:
             try:
                 given[field.name] = _PARSERS[field.name](text)
-            except (ValueError, AttributeError):
+            except (ValueError, KeyError):
                 raise SettingError(f"{name}={text}: must be {VARIABLES[name]}.") from None
     return Settings(**given)
 
@@ -77,7 +77,7 @@ def _positive(text: str) -> int:
 def _signal(text: str) -> int | None:
     if text == "off":
         return None
-    return int(getattr(signal, "SIG" + text.upper().removeprefix("SIG")))
+    return int(signal.Signals["SIG" + text.upper().removeprefix("SIG")])
 
 
 _PARSERS = {

@@ -38,7 +38,7 @@ def main() -> int:
         runs.append(("whole programs", [str(python), "-m", "pytest", *parts]))
         for name, command in runs:
             start = time.monotonic()
-            counts, status = _run([*command, "-q", "-rs", "--color=no"], f"{mpi}, {name}")
+            counts, status = _run([*command, "-q", "-rfEs", "--color=no"], f"{mpi}, {name}")
             total += counts
             rows.append((mpi, name, counts, status, time.monotonic() - start))
     print(f"\n{'MPI':<10} {'run':<15} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")

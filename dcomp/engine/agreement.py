@@ -75,7 +75,8 @@ def accuse(channel: Channel, testimony: Testimony, fault: Exception | None, prob
     if fault is None:
         raise explain(told, problem)
     # Equal faults of all ranks stay equal, so that they are printed once.
-    raise fault if len({one.fault for one in told}) == 1 else located(fault, channel)
+    alike = channel.size > 1 and len({one.fault for one in told}) == 1
+    raise fault if alike else located(fault, channel)
 
 
 def _quote(fault: Exception | None) -> str | None:
@@ -248,10 +249,7 @@ def assume(terms: Terms) -> Agreed:
     even, big = len({*counts}) == 1, False
     if terms.row.from_root and not terms.is_root:
         shape, dtype = terms.out_shape, terms.out_dtype
-    if terms.row.shape is Shape.SPLIT:
-        whole = terms.x_shape if terms.is_root else terms.out_shape
-        big = pieces.too_many(prod(with_length(whole, terms.axis, sum(counts))))
-    elif terms.row.shape is Shape.TRANSPOSE:
+    if terms.row.shape is Shape.TRANSPOSE:
         even = not counts and terms.x_shape[terms.axis] % terms.size == 0  # equal shapes, where no counts are given
         counts = counts or block_counts(terms.x_shape[terms.axis], terms.size)
         shape, recv_counts = _checks.alltoall_result(

@@ -51,7 +51,7 @@ class Channel:
         self.unstarted: deque[CollectiveRequest] = deque()  # non-blocking calls, in order, whose data is not under way
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
-        self.helping = False  # the progress thread has, or is about to take, its turn
+        self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
         self._turn = threading.Lock()
         self._closed: tuple[str, type[DcompError]] | None = None
         self._mine = np.empty(_checks.BYTES, np.uint8)
@@ -106,16 +106,16 @@ class Channel:
 
     def try_enter(self) -> bool:
         """Take the turn if it is free: for the progress thread, which must never hinder a call."""
-        self.helping = True
+        self.helps += 1
         if self._turn.acquire(False):
             return True
-        self.helping = False
+        self.helps += 1
         return False
 
     def leave_help(self) -> None:
         """Give back what `try_enter` took."""
-        self.helping = False
         self.leave()
+        self.helps += 1
 
     def move_messages(self) -> None:
         """Move messages on, whose data follows their header; the caller has the turn."""
@@ -124,9 +124,10 @@ class Channel:
 
     def _wait_for_turn(self, function: str) -> None:
         while self._closed is None:
+            helps = self.helps
             if self._turn.acquire(timeout=1e-3):
                 return
-            if not self.helping:
+            if helps == self.helps and helps % 2 == 0:  # it was not the progress thread
                 raise UsageError(
                     f"{function}: another thread is in a call on {self.name} on rank {self.rank} of {self.size}. "
                     "Give every thread a communicator of its own: comm.dup()."

@@ -32,6 +32,16 @@ def launcher():
         pid = parent
 
 
+def settle():
+    "Wait until the guard is up and knows all ranks."
+    from dcomp import _watch
+
+    told = ""
+    while "Where the ranks are" not in told or "cannot be asked" in told:
+        told = _watch.report(_watch.waiting(dc.COMM_WORLD._channel, "settle", None))
+    dc.barrier()
+
+
 dc.barrier()
 """
 

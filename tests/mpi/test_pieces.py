@@ -27,14 +27,15 @@ def small_limit(monkeypatch):
 def counted(monkeypatch):
     """How often the way was asked for and taken."""
     taken: list[int] = []
-    original = pieces.too_many
+    for name in ("too_many", "too_many_to_reduce"):
+        original = getattr(pieces, name)
 
-    def too_many(elements: int) -> bool:
-        answer = original(elements)
-        taken.append(elements) if answer else None
-        return answer
+        def asked(elements: int, original=original) -> bool:
+            answer = original(elements)
+            taken.append(elements) if answer else None
+            return answer
 
-    monkeypatch.setattr(pieces, "too_many", too_many)
+        monkeypatch.setattr(pieces, name, asked)
     return taken
 
 

@@ -207,14 +207,20 @@ class Job:
 
 
 @pytest.fixture
-def job(monkeypatch):
+def late_job(monkeypatch):
+    """One whose guard does not run yet."""
     this = Job()
     monkeypatch.setattr(_guard.Guard, "_print", lambda self, text: this.printed.append(text))
-    this.thread.start()
-    yield this
-    for rank in this.ranks:
+    return this
+
+
+@pytest.fixture
+def job(late_job):
+    late_job.thread.start()
+    yield late_job
+    for rank in late_job.ranks:
         rank.die()
-    assert this.has_ended()
+    assert late_job.has_ended()
 
 
 def answer(rank, site, waiting=(), calls=None):
@@ -239,6 +245,25 @@ def test_guard_tells_of_the_first_death_only(job):
         ranks[rank].die()
     assert job.has_ended()
     assert job.printed == ["[rank 2 of 4 on n1] Fatal Python error: Segmentation fault\n"]
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (b"", "[ranks 0-3 of 4 on n0, n1] died: killed"),
+        (b"Fatal Python error\n", "[rank 2 of 4 on n1] Fatal Python error"),
+    ],
+)
+def test_guard_that_comes_up_late_blames_no_one(late_job, words, printed):
+    """Ranks that have connected and gone before it runs; but one that has said something was the cause."""
+    ranks = [late_job.rank(number) for number in range(4)]
+    ranks[2].socket.sendall(words)
+    for rank in ranks:
+        rank.die()
+    late_job.thread.start()
+    assert late_job.has_ended()
+    assert len(late_job.printed) == 1
+    assert late_job.printed[0].startswith(printed)
 
 
 def test_guard_folds_tracebacks_and_one_rank_aborts(job):
