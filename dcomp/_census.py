@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +12,16 @@ from typing import Any
 from . import _report
 from ._report import RankState, WaitState
 
-ANSWER = 1.0  # seconds within which a rank answers
+ANSWER = 0.7  # seconds within which a rank answers
+PROD = 0.3  # seconds within which one that did not may answer to the report signal
 FRESH = 0.3  # seconds in which what the ranks have told serves whoever asks
 
 _SILENCE = "does not answer: stopped, dead, or in compiled code that keeps the GIL"
+_COMPILED = "in compiled code that keeps the GIL, called"
 _STRANGER = "cannot be asked: has no connection to the guard on rank 0's node"
+
+#: A line of faulthandler's: file, line, function.
+_FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
 _Action = Callable[[dict[int, RankState]], None]
 
@@ -29,22 +36,53 @@ class Peer:
         self.node = ""
         self.known_since = 0  # the how-manieth wake of the guard
         self.pid: int | None = None  # where it is a process of this machine
+        self.signal: int | None = None  # to which it answers even in compiled code
+        self.library: tuple[str, ...] = ()  # what the paths of files begin with that are not the program's
         self.unread = b""
         self.ended = False
         self.status = 0
         self.calls: dict[int, int] = {}
-        self.last_words: list[str] = []
+        self._words: list[str] = []  # of faulthandler
+        self._is_prodded = False
 
     def say(self, **message: Any) -> None:
         """Send a message; one that cannot be delivered at once is dropped, for the guard waits for no rank."""
         with contextlib.suppress(OSError):  # the end of the connection is seen, and dealt with, when it is read
             self.connection.sendall(json.dumps(message).encode() + b"\n")
 
+    def hear_words(self, line: str) -> bool:
+        """A line of `faulthandler`'s; true at the first one of a stack for which the guard has not asked."""
+        is_first = "most recent call first" in line and not self.last_words()
+        if is_first or line.startswith("Fatal Python error"):
+            self._words = []
+        if not line.startswith("Extension modules"):
+            self._words.append(line)
+        return is_first and not self._is_prodded
+
+    def last_words(self) -> str:
+        """What the rank said as it crashed; empty if it did not."""
+        crashed = bool(self._words) and self._words[0].startswith("Fatal Python error")
+        return "\n".join(self._words).rstrip() if crashed else ""
+
+    def prod(self) -> None:
+        """Make a rank of this node that does not answer tell its stack."""
+        if self.pid is not None and self.signal is not None:
+            self._words, self._is_prodded = [], True
+            with contextlib.suppress(OSError):  # it is gone
+                os.kill(self.pid, self.signal)
+
+    def prodded_site(self) -> str | None:
+        """Where the rank is, from the stack that it has told; as `_watch.position` finds it."""
+        self._is_prodded = False
+        frames = [match.groups() for match in map(_FRAME.match, self._words) if match is not None]
+        own = [frame for frame in frames if not frame[0].startswith(self.library)] or frames
+        return f"{own[0][0]}:{own[0][1]} in {own[0][2]}" if own else None
+
 
 class Census:
     """Rounds of asking; what is asked for at the same time shares one.
 
-    A round is one message to every rank and one back. It ends when all have answered, or after `ANSWER` seconds.
+    A round is one message to every rank and one back. It ends when all have answered, or after a second.
     """
 
     def __init__(
@@ -75,7 +113,8 @@ class Census:
         self._awaited = {peer.rank for peer in asked} | (set(range(self._size)) - set(self._ranks))
         for peer in asked:
             peer.say(state=number)
-        self._after(ANSWER, lambda: self._end_if(number == self._number))
+        self._after(ANSWER, lambda: self._prod(number))
+        self._after(ANSWER + PROD, lambda: self._end_if(number == self._number))
         self._end_if(not self._awaited)
 
     def join(self, peer: Peer) -> None:
@@ -99,6 +138,11 @@ class Census:
                 _report.read_calls(told["calls"]),
             )
             self.leave(peer)
+
+    def _prod(self, number: int) -> None:
+        if self._awaited is not None and number == self._number:
+            for rank in self._awaited & set(self._ranks):
+                self._ranks[rank].prod()
 
     def end(self) -> None:
         """End the round under way with what is known."""
@@ -127,4 +171,7 @@ class Census:
         peer = self._ranks.get(rank)
         if peer is None:
             return RankState(silence=_STRANGER)
-        return RankState(peer.node, calls=peer.calls, ended=peer.ended, silence="" if peer.ended else _SILENCE)
+        if peer.ended:
+            return RankState(peer.node, calls=peer.calls, ended=True)
+        site = peer.prodded_site()
+        return RankState(peer.node, silence=_SILENCE if site is None else f"{_COMPILED} at {site}")

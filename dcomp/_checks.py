@@ -296,7 +296,7 @@ def normalise_counts(
 ) -> tuple[int, ...]:
     """Lengths of the blocks of all ranks, checked; they add up to `total` where that is known."""
     try:
-        result = tuple(map(index, counts))
+        result = None if any(isinstance(n, bool) for n in counts) else tuple(map(index, counts))
     except TypeError:
         result = None
     if result is None or len(result) != size:

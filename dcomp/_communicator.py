@@ -214,7 +214,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         An MPI-3 shared window (MPI-4.1, 12.2.3), taken from the node's first rank; it lasts until the communicator
         is freed. What one rank writes is seen by the others after ``comm.node.barrier()``.
         """
-        channel, fault = self._channel, None
+        fault: Exception | None = None
         extents: tuple[int, ...] = ()
         element = np.dtype(float)
         try:
@@ -228,12 +228,12 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             if not told.startswith("shared_array"):
                 told = f"shared_array: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
             fault = type(error)(told)
-        channel.enter("shared_array")
-        try:
-            self._agree("shared_array", fault, shape=extents, dtype=element)
-        finally:
-            channel.leave()
         node = self.node
+        node._channel.enter("shared_array")
+        try:
+            node._agree("shared_array", fault, shape=extents, dtype=element)
+        finally:
+            node._channel.leave()
         nbytes = int(np.prod(extents, dtype=np.int64)) * element.itemsize
         window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
         self._windows.append(window)

@@ -8,17 +8,16 @@ library and `_report` only.
 
 Lines of JSON go both ways. A rank says::
 
-    hello, node, place, pid, mac    first; the code proves that it knows the job's token
+    hello, node, place, pid, mac, ...    first; the code proves that it knows the job's token
     failed, status                  the traceback of an uncaught exception
     ended, calls                    the program is over, with this status
     state, id                       the answer to `state`
     report, id                      asks for the report of a wait
     publish                         a report to be printed, unless it has been
-    signal                          asks for the positions of all ranks to be printed
 
 The guard says `state`, `answer` (the report), `flush` (standard output), `printed` (the traceback) and `abort` (with a
 status).
-What is not JSON was written by `faulthandler` in a rank's last moments.
+What is not JSON was written by `faulthandler`: in a rank's last moments, or when it got the report signal.
 
 With p ranks, the guard has p open files, a report is p short messages each way, and nothing happens in between.
 """
@@ -138,7 +137,8 @@ class Guard:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            peer.last_words.append(line.decode(errors="replace"))
+            if peer.hear_words(line.decode(errors="replace")):
+                self._signal()
             return
         if peer.rank < 0:
             self._greet(peer, message)
@@ -152,7 +152,8 @@ class Guard:
         known = hmac.compare_digest(str(message.get("mac")), prove(self._token, *words))
         if known and message["hello"] not in self._ranks:
             peer.rank, peer.node, peer.known_since = message["hello"], message["node"], self._wakes
-            peer.pid = message["pid"] if message["place"] == self._place else None
+            if message["place"] == self._place:
+                peer.pid, peer.signal, peer.library = message["pid"], message["signal"], tuple(message["library"])
             self._ranks[peer.rank] = peer
             self._open.add(peer)
             self._census.join(peer)
@@ -180,9 +181,8 @@ class Guard:
         if self._wakes - deaths[0].known_since > 1:
             deaths = deaths[:1]
         else:
-            deaths = [peer for peer in deaths if peer.last_words] or deaths
-        lines = [line for line in deaths[0].last_words if not line.startswith("Extension modules")]
-        self._print(f"{self._tag([peer.rank for peer in deaths])} {chr(10).join(lines).rstrip() or _DEATH}\n")
+            deaths = [peer for peer in deaths if peer.last_words()] or deaths
+        self._print(f"{self._tag([peer.rank for peer in deaths])} {deaths[0].last_words() or _DEATH}\n")
         self._after(LAUNCHER, lambda: self._abort(1))
 
     def _failed(self, peer: Peer, message: dict[str, Any]) -> None:
@@ -275,7 +275,8 @@ class Guard:
             self._published.add(message["publish"])
             self._print(f"{message['publish']}\n")
 
-    def _signal(self, peer: Peer, message: dict[str, Any]) -> None:
+    def _signal(self) -> None:
+        """A rank has got the report signal."""
         # A launcher may forward the signal to every rank; one report answers them all.
         if time.monotonic() - self._signal_at > ONE_SIGNAL:
             self._signal_at = time.monotonic()
@@ -306,7 +307,6 @@ _ACTIONS: dict[str, Callable[[Guard, Peer, dict[str, Any]], None]] = {
     "state": Guard._state,
     "report": Guard._report,
     "publish": Guard._publish,
-    "signal": Guard._signal,
 }
 
 

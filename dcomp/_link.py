@@ -35,15 +35,14 @@ class Link:
     """This rank's connection to the guard, and the thread that serves it.
 
     `actions` are called in that thread, by the first word of the guard's message, with the value behind it. The
-    thread sleeps until the guard or `wake_pipe` wakes it, and ends with the connection.
+    thread sleeps until the guard says something, and ends with the connection. What `faulthandler` writes to `fileno`
+    reaches the guard even while no thread of Python can run.
     """
 
     def __init__(self, connection: socket.socket, child: subprocess.Popen | None) -> None:
         self.actions: dict[str, Callable[[Any], None]] = {}
         self.fileno = connection.fileno()
-        wake_end, self.wake_pipe = os.pipe()
-        os.set_blocking(self.wake_pipe, False)  # who writes is a signal handler
-        self._connection, self._child, self._wake_end = connection, child, wake_end
+        self._connection, self._child = connection, child
         self._is_open = True
         self._sending = threading.Lock()
         self._unread = b""
@@ -76,22 +75,15 @@ class Link:
     def close(self) -> None:
         """Close this process's end; in a forked child, the parent's stays open."""
         self._connection.close()
-        os.close(self._wake_end)
-        os.close(self.wake_pipe)
 
     def _serve(self) -> None:
         if self._child is not None:
             self._child.wait()  # it ends at once and leaves the guard as a process of its own
         with selectors.DefaultSelector() as selector:
-            selector.register(self._connection, selectors.EVENT_READ, self._read)
-            selector.register(self._wake_end, selectors.EVENT_READ, self._wake)
+            selector.register(self._connection, selectors.EVENT_READ)
             while self._is_open:
-                for key, _ in selector.select():
-                    key.data()
-
-    def _wake(self) -> None:
-        os.read(self._wake_end, 1 << 16)
-        self.say(signal=True)
+                selector.select()
+                self._read()
 
     def _read(self) -> None:
         try:
@@ -115,11 +107,11 @@ class Link:
                 self._answered.notify_all()
 
 
-def connect(comm: Any, pretended: int | None) -> Link | None:
+def connect(comm: Any, pretended: int | None, **about: Any) -> Link | None:
     """Start the guard and connect every rank to it; collective over `comm`, that of all ranks.
 
     None where the guard cannot be reached. `pretended` is how many ranks make up a pretended node: such nodes
-    talk as over a network.
+    talk as over a network. `about` is what else the guard must know of this rank.
 
     Notes
     -----
@@ -138,7 +130,7 @@ def connect(comm: Any, pretended: int | None) -> Link | None:
         return None
     link = Link(connection, child)
     node, pid = socket.gethostname(), os.getpid()
-    link.say(hello=rank, node=node, place=place, pid=pid, mac=_guard.prove(token, rank, node, place, pid))
+    link.say(hello=rank, node=node, place=place, pid=pid, mac=_guard.prove(token, rank, node, place, pid), **about)
     return link
 
 

@@ -1,8 +1,9 @@
 """Who waits for whom, and where: what a rank tells of itself, and how it asks for the others.
 
-Every rank has one thread that sleeps until the guard (`_guard.py`) or a signal wakes it. It answers while the
-program waits, computes or sits inside MPI; only compiled code that keeps the GIL silences it. That is one thread
-and one connection a rank, and while nothing happens nothing is sent.
+Every rank has one thread that sleeps until the guard (`_guard.py`) asks. It answers while the program waits,
+computes or sits inside MPI. Only compiled code that keeps the GIL silences it; then the guard sends the report
+signal, if the rank is on its node, and `faulthandler` tells the line from within the signal's handler. That is one
+thread and one connection a rank, and while nothing happens nothing is sent.
 """
 
 import faulthandler
@@ -27,6 +28,7 @@ _waits: "set[Wait]" = set()
 _serials = itertools.count(1)
 _channels: Mapping[int, Any] = {}
 _size = 1
+_signal: int | None = None  # that has been set up to ask for a report
 _link: Link | None = None
 
 
@@ -129,16 +131,17 @@ def start(channel: Any, channels: Mapping[int, Any]) -> Link | None:
     A single rank needs no guard. Where the guard cannot be started or reached, the sudden death of a rank is the
     launcher's to notice, a report knows one rank only, and equal tracebacks are not folded.
     """
-    global _link, _channels, _size
+    global _link, _channels, _size, _signal
     _channels, _size = channels, channel.size
-    _link = connect(channel.sync, channel.settings.ranks_per_node) if channel.size > 1 else None
     number = channel.settings.report_signal
-    if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-        # In C, for Python's handlers do not run while the main thread is inside MPI. With the guard, what the handler
-        # writes only wakes the thread below.
-        target = sys.__stderr__ if _link is None else _link.wake_pipe
-        if target is not None:
-            faulthandler.register(number, file=target, all_threads=False)
+    if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # else the program has its own use for it
+        _signal = number
+    if channel.size > 1:
+        about = {"signal": _signal, "library": [os.path.dirname(__file__), *_LIBRARY]}
+        _link = connect(channel.sync, channel.settings.ranks_per_node, **about)
+    if _signal is not None:
+        # In C, for Python's handlers do not run while the main thread is inside MPI or other compiled code.
+        faulthandler.register(_signal, file=2 if _link is None else _link.fileno, all_threads=False)
     if _link is not None:
         _link.actions["state"] = _tell_state
         _link.start()
@@ -162,6 +165,8 @@ def _after_fork() -> None:
     """A child is no rank: it must neither speak for one nor keep the connection open after the rank's death."""
     global _link
     if _link is not None:
+        if _signal is not None:
+            faulthandler.unregister(_signal)  # it would write to what is closed now
         _link.close()
         _link = None
     _waits.clear()

@@ -110,8 +110,29 @@ os.write(1, f"sum {spare.allreduce(1)}\\n".encode())
     assert job.output.count("second DeadlockError True") == 2, job.output
 
 
-def test_rank_that_cannot_answer(tmp_path):
-    """Compiled code that keeps the GIL silences it; a stopped process is as silent."""
+def test_rank_in_compiled_code(tmp_path):
+    """It keeps the GIL, so that no thread of Python can say where it is; its signal handler can."""
+    job = run(
+        tmp_path,
+        """
+def work():
+    event()
+    sum(range(10**9))  # LATE
+
+if dc.rank == 2:
+    work()
+dc.barrier()
+""",
+        env={"DCOMP_TIMEOUT": "1"},
+    )
+    assert job.returncode != 0
+    assert job.seconds() < 1 + 1 + 2, job.output
+    job.assert_once("DeadlockError: barrier: rank 2 of 3 is missing")
+    job.assert_once(f"  rank 2: in compiled code that keeps the GIL, called at {job.place('LATE')} in work\n")
+
+
+@pytest.mark.parametrize("signal", ["USR2", "off"])
+def test_stopped_rank(tmp_path, signal):
     job = run(
         tmp_path,
         """
@@ -122,7 +143,7 @@ if dc.rank == 2:
     os.kill(os.getpid(), signal.SIGSTOP)
 dc.barrier()
 """,
-        env={"DCOMP_TIMEOUT": "1"},
+        env={"DCOMP_TIMEOUT": "1", "DCOMP_REPORT_SIGNAL": signal},
     )
     assert job.returncode != 0
     job.assert_once("DeadlockError: barrier: rank 2 of 3 is missing")

@@ -12,6 +12,7 @@ from test_user_op import LINE, _lines, _then_of_arrays, then
 
 import dcomp as dc
 from dcomp.engine import pieces
+from dcomp.engine.channel import channels
 
 _NAMES = [name for name in ROWS if name != "barrier"]
 
@@ -21,6 +22,15 @@ def small_limit(monkeypatch):
     """No message of more than seven elements, on all ranks alike."""
     monkeypatch.setattr(pieces, "LIMIT", 7)
     monkeypatch.setattr(pieces, "force", True)
+    _forget_routes()
+    yield
+    _forget_routes()
+
+
+def _forget_routes():
+    """Routes made with another limit must not be taken."""
+    for channel in channels.values():
+        channel.terms.clear()
 
 
 @pytest.fixture

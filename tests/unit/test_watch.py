@@ -159,7 +159,12 @@ class Rank:
         self.socket = socket.create_connection(("127.0.0.1", port), 5)
         self.file = self.socket.makefile("r")
         words = (rank, f"n{rank // 2}", "elsewhere", 1)
-        self.say(**dict(zip(("hello", "node", "place", "pid"), words)), mac=_guard.prove(token, *words))
+        self.say(
+            **dict(zip(("hello", "node", "place", "pid"), words)),
+            mac=_guard.prove(token, *words),
+            signal=None,
+            library=[],
+        )
 
     def say(self, **message):
         self.socket.sendall(json.dumps(message).encode() + b"\n")
