@@ -57,7 +57,10 @@ class Peer:
             self._words = []
         if not line.startswith("Extension modules"):
             self._words.append(line)
-        return is_first and not self._is_prodded
+        is_asked = is_first and self._is_prodded
+        if is_asked:
+            self._is_prodded = False  # but a stopped rank stays so, and may answer much later
+        return is_first and not is_asked
 
     def last_words(self) -> str:
         """What the rank said as it crashed; empty if it did not."""
@@ -66,14 +69,14 @@ class Peer:
 
     def prod(self) -> None:
         """Make a rank of this node that does not answer tell its stack."""
+        self._words = []
         if self.pid is not None and self.signal is not None:
-            self._words, self._is_prodded = [], True
+            self._is_prodded = True
             with contextlib.suppress(OSError):  # it is gone
                 os.kill(self.pid, self.signal)
 
     def prodded_site(self) -> str | None:
         """Where the rank is, from the stack that it has told; as `_watch.position` finds it."""
-        self._is_prodded = False
         frames = [match.groups() for match in map(_FRAME.match, self._words) if match is not None]
         own = [frame for frame in frames if not frame[0].startswith(self.library)] or frames
         return f"{own[0][0]}:{own[0][1]} in {own[0][2]}" if own else None

@@ -1,6 +1,7 @@
 """What is said of ranks, and the guard, with threads for ranks."""
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -155,10 +156,10 @@ def test_report_without_a_guard_knows_this_rank():
 class Rank:
     """What a rank is to the guard."""
 
-    def __init__(self, port, rank, token="secret"):
+    def __init__(self, port, rank, token="secret", place="elsewhere"):
         self.socket = socket.create_connection(("127.0.0.1", port), 5)
         self.file = self.socket.makefile("r")
-        words = (rank, f"n{rank // 2}", "elsewhere", 1)
+        words = (rank, f"n{rank // 2}", place, 1000 + rank)
         self.say(
             **dict(zip(("hello", "node", "place", "pid"), words)),
             mac=_guard.prove(token, *words),
@@ -306,6 +307,50 @@ def test_guard_answers_with_what_all_ranks_say(job):
     assert "rank 1: at p.py:9 in work; has made 2 of 3 collective calls" in told["answer"]
     assert "rank 2: the program has ended" in told["answer"]
     assert "rank 3: cannot be asked: has no connection" in told["answer"]
+
+
+STACK = b"""Stack (most recent call first):
+  File "/lib/threading.py", line 320 in wait
+  File "p.py", line 9 in work
+  File "p.py", line 12 in <module>
+"""
+
+
+def test_guard_prods_who_does_not_answer(job, monkeypatch):
+    """In compiled code a rank answers to the report signal only; those of other nodes cannot be sent one."""
+    prodded = []
+    monkeypatch.setattr(os, "kill", lambda *words: prodded.append(words))
+    ranks = [job.rank(0), job.rank(1), *(job.rank(number, place="here") for number in (2, 3))]
+    ranks[0].say(report={**wait().__dict__}, id=1)
+    answer(ranks[0], HERE, [{**wait().__dict__}], {1: 3})
+    ranks[2].hear_until("state")
+    while len(prodded) < 2:
+        time.sleep(0.01)
+    ranks[2].socket.sendall(STACK)
+    told = ranks[0].hear_until("answer")["answer"]
+    assert sorted(prodded) == [(1002, 12), (1003, 12)]
+    assert told.startswith("barrier: ranks 1-3 of 4 are missing")
+    assert "ranks 1, 3: does not answer" in told
+    assert "rank 2: in compiled code that keeps the GIL, called at p.py:9 in work" in told
+    ranks[3].socket.sendall(STACK)  # late, as of a process that was stopped: still the answer, and no request
+    ranks[0].say(publish="the last")
+    while not job.printed:
+        time.sleep(0.01)
+    assert job.printed == ["the last\n"]
+
+
+def test_guard_reports_when_a_rank_gets_the_signal(job):
+    ranks = job.all_ranks()
+    ranks[1].socket.sendall(STACK)
+    ranks[3].socket.sendall(STACK)  # the launcher sends it to several
+    for number, rank in enumerate(ranks):
+        answer(rank, f"p.py:{min(number, 2)} in main")
+    while not job.printed:
+        time.sleep(0.01)
+    assert job.printed == [
+        "Where the 4 ranks are:\n"
+        "  rank 0: at p.py:0 in main\n  rank 1: at p.py:1 in main\n  ranks 2, 3: at p.py:2 in main\n"
+    ]
 
 
 def test_guard_prints_the_same_report_once(job):
