@@ -10,17 +10,19 @@ from mpi4py import MPI
 
 from . import _halo, _world_map
 from ._buffers import as_array
-from ._checks import normalise_axis
+from ._calls import call_site
+from ._checks import fingerprint, normalise_axis
 from ._collectives import Collectives
 from ._direct import use_direct_calls
 from ._errors import UsageError
+from ._explain import Testimony
 from ._layout import block_slice, dims_create
 from ._nonblocking import NonBlocking
 from ._objects import Objects
 from ._persistent import Persistent
 from ._point_to_point import PointToPoint
-from .engine.agreement import agree_simply
-from .engine.channel import Channel
+from .engine.agreement import accuse, agree_simply, gather_integers
+from .engine.channel import Channel, Steps
 from .engine.requests import run
 
 
@@ -228,12 +230,14 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             if not told.startswith("shared_array"):
                 told = f"shared_array: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
             fault = type(error)(told)
-        node = self.node
-        node._channel.enter("shared_array")
+        channel = self._channel
+        channel.enter("shared_array")
         try:
-            node._agree("shared_array", fault, shape=extents, dtype=element)
+            self._agree("shared_array", fault, dtype=element)
+            run(channel, "shared_array", self._compare_shapes(extents))
         finally:
-            node._channel.leave()
+            channel.leave()
+        node = self.node
         nbytes = int(np.prod(extents, dtype=np.int64)) * element.itemsize
         window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
         self._windows.append(window)
@@ -243,6 +247,18 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             array[...] = np.zeros((), element)
         node.barrier()
         return array
+
+    def _compare_shapes(self, extents: tuple[int, ...]) -> Steps:
+        """The ranks of a node must ask for one shape; nodes may differ. Cost: 8 bytes per rank."""
+        channel = self._channel
+        shapes: dict[int, set[int]] = {}
+        for member, shape in zip(
+            channel.members, (yield from gather_integers(channel, [fingerprint(f"{extents}")])), strict=True
+        ):
+            shapes.setdefault(_world_map.node_of(member), set()).add(shape)
+        if max(map(len, shapes.values())) > 1:
+            testimony = Testimony("shared_array", (("shape", f"{extents}"),), call_site(), None)
+            yield from accuse(channel, testimony, None, "call")
 
 
 class CartComm(Communicator):

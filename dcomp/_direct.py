@@ -17,7 +17,7 @@ from ._collectives import Collectives
 from ._ops import PREDEFINED, SUM, Op
 from .engine.operations import own_operation
 
-_REFUSED = (ValueError, TypeError, KeyError, BufferError, OverflowError)
+_REFUSED = (ValueError, TypeError, LookupError, AttributeError, BufferError, OverflowError)
 _CODES = "?bhilqBHILQfdgFDG"
 
 
@@ -32,14 +32,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
     size, rank, ndarray, in_place = comm.size, comm.rank, np.ndarray, MPI.IN_PLACE
     own: dict[Op, dict[str, MPI.Op]] = {op: _own_operations(op) for op in PREDEFINED}
     # An Op of the user's is a KeyError there: it goes the ordinary way.
-    even: dict[tuple, bool] = {}
-
-    def are_even(counts: Any) -> bool:
-        key = tuple(counts or ())
-        known = even.get(key)
-        if known is None:
-            known = even[key] = len(key) == size and len(set(key)) == 1
-        return known
+    sums = own[SUM]
 
     def barrier() -> None:
         data.Barrier()
@@ -60,11 +53,11 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and type(out) is ndarray
             and (out.ndim < 2 or out.flags.c_contiguous)
             and (x is None or (type(x) is ndarray and (x.ndim < 2 or x.flags.c_contiguous)))
-            and are_even(counts)
         ):
             try:
-                data.Scatter(x, out, root)
-                return out
+                if counts.count(counts[0]) == len(counts) == size:
+                    data.Scatter(x, out, root)
+                    return out
             except _REFUSED:
                 pass
         return Collectives.scatter(comm, x, axis=axis, counts=counts, root=root, out=out)
@@ -76,11 +69,11 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
             and (rank != root or (type(out) is ndarray and (out.ndim < 2 or out.flags.c_contiguous)))
-            and are_even(counts)
         ):
             try:
-                data.Gather(x, out, root)
-                return out
+                if counts.count(counts[0]) == len(counts) == size:
+                    data.Gather(x, out, root)
+                    return out
             except _REFUSED:
                 pass
         return Collectives.gather(comm, x, axis=axis, counts=counts, root=root, out=out)
@@ -112,7 +105,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
     ) -> Any:
         if (
             split_axis == 0 == concat_axis
-            and (send_counts is None is recv_counts or (are_even(send_counts) and are_even(recv_counts)))
+            and (send_counts is None) is (recv_counts is None)
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
             and type(out) is ndarray
@@ -121,8 +114,11 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and x.shape[0] % size == 0
         ):
             try:
-                data.Alltoall(x, out)
-                return out
+                if send_counts is None or (
+                    send_counts == recv_counts and send_counts.count(send_counts[0]) == len(send_counts) == size
+                ):
+                    data.Alltoall(x, out)
+                    return out
             except _REFUSED:
                 pass
         return Collectives.alltoall(
@@ -142,7 +138,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and (rank != root or (type(out) is ndarray and (out.ndim < 2 or out.flags.c_contiguous)))
         ):
             try:
-                data.Reduce(in_place if x is out else x, out, own[op][x.dtype.char], root)
+                data.Reduce(in_place if x is out else x, out, (sums if op is SUM else own[op])[x.dtype.char], root)
                 return out
             except _REFUSED:
                 pass
@@ -156,7 +152,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and (out.ndim < 2 or out.flags.c_contiguous)
         ):
             try:
-                data.Allreduce(in_place if x is out else x, out, own[op][x.dtype.char])
+                data.Allreduce(in_place if x is out else x, out, (sums if op is SUM else own[op])[x.dtype.char])
                 return out
             except _REFUSED:
                 pass
@@ -164,8 +160,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
 
     def reduce_scatter(x: Any, op: Op = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
         if (
-            (counts is None or are_even(counts))
-            and axis == 0
+            axis == 0
             and type(x) is ndarray
             and (x.ndim < 2 or x.flags.c_contiguous)
             and type(out) is ndarray
@@ -174,8 +169,11 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and x.shape[0] % size == 0
         ):
             try:
-                data.Reduce_scatter(x, out, None, own[op][x.dtype.char])  # None: equal blocks
-                return out
+                if counts is None or counts.count(counts[0]) == len(counts) == size:
+                    data.Reduce_scatter(
+                        x, out, None, (sums if op is SUM else own[op])[x.dtype.char]
+                    )  # None: equal blocks
+                    return out
             except _REFUSED:
                 pass
         return Collectives.reduce_scatter(comm, x, op, axis=axis, counts=counts, out=out)
@@ -188,7 +186,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and (out.ndim < 2 or out.flags.c_contiguous)
         ):
             try:
-                data.Scan(in_place if x is out else x, out, own[op][x.dtype.char])
+                data.Scan(in_place if x is out else x, out, (sums if op is SUM else own[op])[x.dtype.char])
                 return out
             except _REFUSED:
                 pass
@@ -202,7 +200,7 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
             and (out.ndim < 2 or out.flags.c_contiguous)
         ):
             try:
-                data.Exscan(in_place if x is out else x, out, own[op][x.dtype.char])
+                data.Exscan(in_place if x is out else x, out, (sums if op is SUM else own[op])[x.dtype.char])
                 if rank == 0:
                     out.fill(_identity(op, x.dtype.char))
                 return out

@@ -163,8 +163,8 @@ class Rank:
         self.say(
             **dict(zip(("hello", "node", "place", "pid"), words)),
             mac=_guard.prove(token, *words),
-            signal=None,
-            library=[],
+            signal=12,
+            library=["/lib/"],
         )
 
     def say(self, **message):
