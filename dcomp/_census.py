@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ PROD = 0.3  # seconds within which one that did not may answer to the report sig
 FRESH = 0.3  # seconds in which what the ranks have told serves whoever asks
 
 _SILENCE = "does not answer: stopped, dead, or in compiled code that keeps the GIL"
+_EXIT_CODE = 49  # field of /proc/pid/stat after the name; proc(5) counts it as the 52nd
 _COMPILED = "in compiled code that keeps the GIL, called"
 _STRANGER = "cannot be asked: has no connection to the guard on rank 0's node"
 
@@ -34,7 +36,7 @@ class Peer:
         self.is_open = True
         self.rank = -1
         self.node = ""
-        self.known_since = 0  # the how-manieth wake of the guard
+        self.known_since = 0.0
         self.pid: int | None = None  # where it is a process of this machine
         self.signal: int | None = None  # to which it answers even in compiled code
         self.library: tuple[str, ...] = ()  # what the paths of files begin with that are not the program's
@@ -42,6 +44,9 @@ class Peer:
         self.ended = False
         self.status = 0
         self.calls: dict[int, int] = {}
+        self.fate = ""  # how it died
+        self.is_killed = True  # as a launcher kills, for all that is known
+        self.was_known = True  # to the guard, before it died
         self._words: list[str] = []  # of faulthandler
         self._is_prodded = False
 
@@ -66,6 +71,26 @@ class Peer:
         """What the rank said as it crashed; empty if it did not."""
         crashed = bool(self._words) and self._words[0].startswith("Fatal Python error")
         return "\n".join(self._words).rstrip() if crashed else ""
+
+    def see_death(self, idle_at: float) -> None:
+        """The rank is gone: see how, while the system still knows, which is until its parent has been told.
+
+        `idle_at` is when the guard last had nothing to do: if not since the hello, that had waited as this has.
+        """
+        self.was_known = idle_at > self.known_since
+        self.fate = "died: killed, out of memory, os._exit or MPI_Abort"
+        if self.pid is None:
+            return
+        with contextlib.suppress(OSError, ValueError, IndexError):  # its parent has been told, or this is not Linux
+            with open(f"/proc/{self.pid}/stat") as file:
+                code = int(file.read().rpartition(")")[2].split()[_EXIT_CODE])
+            number, status = code & 0x7F, code >> 8
+            self.is_killed = number in (signal.SIGKILL, signal.SIGTERM) or not code
+            if number:
+                hint = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+                self.fate = f"died of {signal.Signals(number).name}{hint}"
+            elif status:
+                self.fate = f"died with status {status}, by os._exit or MPI_Abort"
 
     def prod(self) -> None:
         """Make a rank of this node that does not answer tell its stack."""

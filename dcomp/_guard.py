@@ -47,10 +47,9 @@ TO_THE_END = 1.0  # seconds that the other ranks have to come to their end when 
 ENDED_CHECK = 0.5  # seconds between looks for waits that no one will end, for up to 100 ranks
 LONG_WAIT = 2.0  # seconds after which a message that is still under way is thought never to come
 ONE_SIGNAL = 1.0  # seconds in which signals count as one, sent to several ranks
+GATHER = 0.03  # seconds after a death in which others belong to it
 LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
 FIRST = 15.0  # seconds within which the first rank connects
-
-_DEATH = "died: killed, out of memory, os._exit or MPI_Abort"
 
 
 def prove(token: str, *words: object) -> str:
@@ -70,8 +69,8 @@ class Guard:
         self._ranks: dict[int, Peer] = {}  # all who have ever said hello
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self._wakes = 0
-        self._deaths: list[Peer] = []  # that have just been seen
+        self._idle_at = float("-inf")
+        self._deaths: list[Peer] = []  # that have not been told yet
         self._ending = False  # something has been said about the job's end; the rest follows from it
         self._failures: dict[int, tuple[str, int]] = {}
         self._census = Census(size, self._ranks, self._after)
@@ -84,17 +83,19 @@ class Guard:
         self._after(FIRST, lambda: None)
         start = time.monotonic()
         while not self._is_over(start):
-            timeout = self._timers[0][0] - time.monotonic() if self._timers else None
-            self._wakes += 1
-            for key, _ in self._selector.select(timeout if timeout is None else max(timeout, 0)):
+            ready = self._selector.select(0)
+            if not ready:
+                self._idle_at = time.monotonic()
+                ready = self._selector.select(max(self._timers[0][0] - self._idle_at, 0) if self._timers else None)
+            for key, _ in ready:
                 if key.data is None:
                     self._accept()
                 else:
                     self._read(key.data)
-            self._tell_of_deaths()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
         self._census.end()
+        self._tell_of_deaths()
         if self._failures:
             self._print_failures()  # the launcher was faster
         for peer in self._open:
@@ -151,7 +152,7 @@ class Guard:
         words = [message.get(name) for name in ("hello", "node", "place", "pid")]
         known = hmac.compare_digest(str(message.get("mac")), prove(self._token, *words))
         if known and message["hello"] not in self._ranks:
-            peer.rank, peer.node, peer.known_since = message["hello"], message["node"], self._wakes
+            peer.rank, peer.node, peer.known_since = message["hello"], message["node"], time.monotonic()
             if message["place"] == self._place:
                 peer.pid, peer.signal, peer.library = message["pid"], message["signal"], tuple(message["library"])
             self._ranks[peer.rank] = peer
@@ -166,23 +167,28 @@ class Guard:
         self._open.discard(peer)
         peer.is_open = False
         self._census.leave(peer)
-        if peer.rank >= 0 and not peer.ended:
+        if peer.rank >= 0 and not peer.ended and not self._ending:
+            peer.see_death(self._idle_at)
             self._deaths.append(peer)
+            self._after(GATHER, self._tell_of_deaths)
 
     def _tell_of_deaths(self) -> None:
-        """Of several deaths that are seen at once the first is the cause: connections come as they became readable.
+        """Say who has died first; then the launcher has perhaps killed all others.
 
-        Not so if the guard has only just come up, and its ranks have been gone before it knew them.
+        That is who has crashed with a word, or was not killed as launchers kill. Else connections tell, which are
+        read in the order in which they ended; unless they had when the guard came to know their ranks.
         """
         deaths, self._deaths = self._deaths, []
         if not deaths or self._ending:
             return
         self._ending = True
-        if self._wakes - deaths[0].known_since > 1:
+        crashed = [peer for peer in self._ranks.values() if peer.last_words()]
+        left = [peer for peer in deaths if not peer.is_killed]
+        if crashed or left:
+            deaths = (crashed or left)[:1]
+        elif deaths[0].was_known:
             deaths = deaths[:1]
-        else:
-            deaths = [peer for peer in deaths if peer.last_words()] or deaths
-        self._print(f"{self._tag([peer.rank for peer in deaths])} {deaths[0].last_words() or _DEATH}\n")
+        self._print(f"{self._tag([peer.rank for peer in deaths])} {deaths[0].last_words() or deaths[0].fate}\n")
         self._after(LAUNCHER, lambda: self._abort(1))
 
     def _failed(self, peer: Peer, message: dict[str, Any]) -> None:
