@@ -105,18 +105,17 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
     ) -> Any:
         if (
             split_axis == 0 == concat_axis
-            and (send_counts is None) is (recv_counts is None)
             and type(x) is ndarray
-            and (x.ndim < 2 or x.flags.c_contiguous)
             and type(out) is ndarray
-            and (out.ndim < 2 or out.flags.c_contiguous)
-            and x.ndim
-            and x.shape[0] % size == 0
+            and (x.ndim < 2 or (x.flags.c_contiguous and out.flags.c_contiguous))
         ):
             try:
-                if send_counts is None or (
-                    send_counts == recv_counts and send_counts.count(send_counts[0]) == len(send_counts) == size
-                ):
+                if send_counts is None is recv_counts:
+                    are_even = x.shape[0] % size == 0
+                else:
+                    are_even = send_counts == recv_counts
+                    are_even = are_even and send_counts.count(send_counts[0]) == len(send_counts) == size
+                if are_even:
                     data.Alltoall(x, out)
                     return out
             except _REFUSED:
@@ -162,17 +161,16 @@ def _direct_calls(comm: Any, data: MPI.Intracomm) -> list[Callable]:
         if (
             axis == 0
             and type(x) is ndarray
-            and (x.ndim < 2 or x.flags.c_contiguous)
             and type(out) is ndarray
-            and (out.ndim < 2 or out.flags.c_contiguous)
-            and x.ndim
-            and x.shape[0] % size == 0
+            and (x.ndim < 2 or (x.flags.c_contiguous and out.flags.c_contiguous))
         ):
             try:
-                if counts is None or counts.count(counts[0]) == len(counts) == size:
-                    data.Reduce_scatter(
-                        x, out, None, (sums if op is SUM else own[op])[x.dtype.char]
-                    )  # None: equal blocks
+                if counts is None:
+                    are_even = x.shape[0] % size == 0
+                else:
+                    are_even = counts.count(counts[0]) == len(counts) == size
+                if are_even:
+                    data.Reduce_scatter(x, out, counts, (sums if op is SUM else own[op])[x.dtype.char])
                     return out
             except _REFUSED:
                 pass
