@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from mpi4py import MPI
 
 from . import _report, _watch
+from ._guard import FORWARD
 from ._link import Link
 from .engine.channel import close_all
 
@@ -57,7 +58,9 @@ class _Watched:
             try:
                 sys._getframe(1)
             except ValueError:  # the call stack is not deep enough
-                _ending.end(int(self) & 0xFF if isinstance(self, int) else 1)
+                status = int(self) & 0xFF if isinstance(self, int) else 1
+                if status:  # else threads that Python waits for may go on and call dcomp
+                    _ending.end(status)
 
 
 class _Number(_Watched, int):
@@ -117,6 +120,7 @@ class _Ending:
             rank, size, node = self._channel.rank, self._channel.size, os.uname().nodename
             sys.stderr.write(_report.fold({rank: text}, size, {rank: node}))
             sys.stderr.flush()
+            threading.Event().wait(FORWARD)
         self._abort(status)
 
     def end(self, status: int) -> None:

@@ -47,6 +47,7 @@ TO_THE_END = 1.0  # seconds that the other ranks have to come to their end when 
 ENDED_CHECK = 0.5  # seconds between looks for waits that no one will end, for up to 100 ranks
 LONG_WAIT = 2.0  # seconds after which a message that is still under way is thought never to come
 ONE_SIGNAL = 1.0  # seconds in which signals count as one, sent to several ranks
+FORWARD = 0.05  # seconds that the launcher has to pass on what was printed
 GATHER = 0.03  # seconds after a death in which others belong to it
 LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
 FIRST = 15.0  # seconds within which the first rank connects
@@ -208,7 +209,7 @@ class Guard:
         for rank in failures:
             self._ranks[rank].say(printed=True)
         first = min(failures)
-        self._abort(failures[first][1], first)
+        self._end_job(failures[first][1], first)
 
     def _ended(self, peer: Peer, message: dict[str, Any]) -> None:
         if message["ended"]:
@@ -224,7 +225,7 @@ class Guard:
         if going_on and not self._ending:
             self._ending = True
             self._print(f"{self._tag([peer.rank])} sys.exit({peer.status}), while {format_ranks(going_on)} went on\n")
-            self._abort(peer.status, min(going_on))
+            self._end_job(peer.status, min(going_on))
 
     def _look_for_hopeless(self) -> None:
         if not self._ending:
@@ -253,7 +254,11 @@ class Guard:
                     f"{self._tag(ended)} {how}, while others wait for what will never come.\n"
                     f"{self._census.report(wait, states)}\n"
                 )
-                self._abort(status or 1, key[0])
+                self._end_job(status or 1, key[0])
+
+    def _end_job(self, status: int, first: int) -> None:
+        # MPICH's mpirun may drop what it has not read when the job is aborted.
+        self._after(FORWARD, lambda: self._abort(status, first))
 
     def _abort(self, status: int, first: int | None = None) -> None:
         """End the job: one rank calls MPI_Abort; if that did not help, all do; then all here are killed."""

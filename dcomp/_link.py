@@ -97,7 +97,8 @@ class Link:
                 self._take(message["id"], message["answer"])
             else:
                 for word, value in message.items():
-                    self.actions[word](value)
+                    if word in self.actions:  # it may come before everything is set up
+                        self.actions[word](value)
         self._is_open = bool(data)
 
     def _take(self, number: int, answer: str) -> None:

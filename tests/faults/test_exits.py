@@ -44,6 +44,25 @@ def test_early_end_ends_the_job_when_others_wait(tmp_path, how):
     )
 
 
+def test_threads_may_go_on_after_a_good_exit(tmp_path):
+    """Python waits for them, and so does the end of the rank."""
+    job = run(
+        tmp_path,
+        """
+def work():
+    time.sleep(2)
+    os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
+
+if dc.rank == 1:
+    threading.Thread(target=work).start()
+    sys.exit(0)
+os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
+""",
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("sum 3") == 3
+
+
 def test_exit_of_all_ranks_is_the_programs_own(tmp_path):
     job = run(tmp_path, "time.sleep(0.2 * dc.rank)\nevent()\nsys.exit(3)\n")
     assert job.returncode == 3, job.output
