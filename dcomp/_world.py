@@ -6,24 +6,40 @@ from mpi4py import MPI
 
 from . import _ends, _watch, _world_map
 from ._communicator import Communicator
+from ._errors import SettingError
 from .engine.channel import channels
 
 _lock = threading.Lock()
 _world: Communicator | None = None
 _self: Communicator | None = None
+_fault: str | None = None  # of the settings
 
 
 def world() -> Communicator:
-    """All ranks of the job. The first call is collective: every rank of the job makes it."""
+    """All ranks of the job. The first call is collective: every rank of the job makes it.
+
+    Raises
+    ------
+    SettingError     On every rank, if a setting is bad on one, or differs between ranks where it must not.
+    """
     global _world
     if _world is None:
         with _lock:
             if _world is None:
-                _world_map.survey(MPI.COMM_WORLD)
-                made = Communicator(MPI.COMM_WORLD)
-                _ends.install(made._channel, _watch.start(made._channel, channels))
-                _world = made
+                _world = _start()
     return _world
+
+
+def _start() -> Communicator:
+    """Set up the job, also if a setting is bad: whatever raises that needs the hooks which print it once."""
+    global _fault
+    if _fault is None:
+        _fault = _world_map.survey(MPI.COMM_WORLD)
+        made = Communicator(MPI.COMM_WORLD)
+        _ends.install(made._channel, _watch.start(made._channel, channels))
+        if _fault is None:
+            return made
+    raise SettingError(_fault)
 
 
 def alone() -> Communicator:

@@ -1,5 +1,7 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from mpi4py import MPI
 
@@ -8,37 +10,30 @@ from ._layout import format_ranks
 from ._settings import Settings, read_settings
 from .engine.waiting import spins_for
 
+_ALIKE = ("check", "engine", "ranks_per_node")
+
 _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
 
 
-def survey(world: MPI.Intracomm) -> None:
+def survey(world: MPI.Intracomm) -> str | None:
     """Read the settings and find the nodes; collective over all ranks of the job.
 
-    Raises
-    ------
-    SettingError     On every rank, if a setting is bad on one, or differs between ranks where it must not.
+    Returns
+    -------
+    What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
     global _settings, _nodes, _spins
-    fault: SettingError | None = None
-    mine = Settings()
+    mine, own_fault = Settings(), None
     try:
         mine = read_settings()
     except SettingError as error:
-        fault = error
-    told = world.allgather((str(fault) if fault else None, mine))
-    bad = {rank: text for rank, (text, _) in enumerate(told) if text}
-    if bad:
-        raise fault or SettingError(f"{next(iter(bad.values()))} (on {format_ranks(bad)} of {world.size})")
-    for name in ("check", "engine", "ranks_per_node"):
-        values = [getattr(settings, name) for _, settings in told]
-        if len(set(values)) > 1:
-            ranks = [rank for rank, value in enumerate(values) if value != values[0]]
-            raise SettingError(
-                f"DCOMP_{name.upper()} must be the same on every rank; got {values[0]} on rank 0 and "
-                f"{values[ranks[0]]} on {format_ranks(ranks)} of {world.size}."
-            )
+        own_fault = str(error)
+    told = world.allgather((own_fault, mine))
+    fault = _fault([text for text, _ in told]) or _difference([settings for _, settings in told])
+    if fault is not None:
+        mine = Settings()
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     group = node.rank // (mine.ranks_per_node or node.size)
     first = np.array(node.allgather(world.rank)[group * (mine.ranks_per_node or node.size)])
@@ -47,6 +42,27 @@ def survey(world: MPI.Intracomm) -> None:
     _settings, _nodes = mine, tuple(nodes.tolist())
     _spins = spins_for(node.size)
     node.Free()
+    return fault
+
+
+def _fault(texts: Sequence[str | None]) -> str | None:
+    """What the first rank that could not read its settings says, and which ranks say so."""
+    first = next((text for text in texts if text is not None), None)
+    ranks = [rank for rank, text in enumerate(texts) if text == first]
+    return first if len(ranks) == len(texts) else f"{first} (on {format_ranks(ranks)} of {len(texts)})"
+
+
+def _difference(every: Sequence[Settings]) -> str | None:
+    """How the settings of the ranks differ where they must not."""
+    for name in _ALIKE:
+        values = [getattr(settings, name) for settings in every]
+        ranks = [rank for rank, value in enumerate(values) if value != values[0]]
+        if ranks:
+            return (
+                f"DCOMP_{name.upper()} must be the same on every rank; got {values[0]} on rank 0 and "
+                f"{values[ranks[0]]} on {format_ranks(ranks)} of {len(values)}."
+            )
+    return None
 
 
 def settings() -> Settings:

@@ -13,6 +13,22 @@ from dcomp import _mpirun
 
 PROGRAM = "import dcomp as dc\nprint(f'rank {dc.rank} of {dc.size}\\n', end='')\n"
 
+#: For programs that go wrong in the prelude: the event comes when MPI is up, which takes Open MPI a second.
+FIRST_EVENT = "import os, time; from mpi4py import MPI; os.write(1, f'EVENT {time.time()}\\n'.encode())"
+
+CATCH = """\
+import os
+import dcomp as dc
+
+for use in "dc.rank", "dc.COMM_SELF":
+    try:
+        eval(use)
+    except dc.SettingError:
+        continue
+    os._exit(3)
+os.write(1, b"caught twice\\n")
+"""
+
 #: What another MPI's launcher leaves in the environment of the first of four processes.
 OTHER = {
     "MPICH": {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0"},
@@ -114,13 +130,42 @@ def test_launch_error_can_be_caught(tmp_path):
 
 @pytest.mark.parametrize(
     ("env", "message"),
-    [({"DCOMP_TIMEOOUT": "3"}, "DCOMP_TIMEOOUT: no such setting"), ({"DCOMP_TIMEOUT": "soon"}, "DCOMP_TIMEOUT=soon")],
+    [
+        ({"DCOMP_TIMEOOUT": "3"}, r"DCOMP_TIMEOOUT: no such setting. The known ones are:"),
+        ({"DCOMP_TIMEOUT": "soon"}, r"DCOMP_TIMEOUT=soon: must be seconds \(> 0\)"),
+    ],
 )
-def test_bad_setting(tmp_path, env, message):
-    job = run(tmp_path, "", env=env)
-    assert job.returncode != 0
-    assert f"SettingError: {message}" in job.output
-    assert "seconds (> 0)" in job.output
+def test_bad_setting_is_told_once(tmp_path, env, message):
+    job = run(tmp_path, "", n=4, env=env, first=FIRST_EVENT)
+    job.assert_ended_soon()
+    job.assert_once(rf"\[ranks 0-3 of 4 on {os.uname().nodename}\] Traceback")
+    job.assert_once(r"Traceback")
+    job.assert_once(rf"dcomp.*SettingError: {message}")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("on", r"DCOMP_CHECK=on: must be collective .* \(on ranks 1-3 of 4\)"),
+        ("off", r"DCOMP_CHECK must be the same on every rank; got collective on rank 0 and off on ranks 1-3 of 4"),
+    ],
+)
+def test_bad_setting_of_some_ranks_is_told_once(tmp_path, value, message):
+    """All ranks raise the same."""
+    change = f"if MPI.COMM_WORLD.rank: os.environ['DCOMP_CHECK'] = '{value}'"
+    job = run(tmp_path, "", n=4, first=f"{FIRST_EVENT}\n{change}")
+    job.assert_ended_soon()
+    job.assert_once(r"\[ranks 0-3 of 4 on .*\] Traceback")
+    job.assert_once(r"Traceback")
+    job.assert_once(f"SettingError: {message}")
+
+
+def test_bad_setting_can_be_caught(tmp_path):
+    """And is raised again by the next use; the program then ends as it likes."""
+    path = tmp_path / "program.py"
+    path.write_text(CATCH)
+    job = mpirun(3, path, env={"DCOMP_CHECK": "on"})
+    assert (job.returncode, job.stdout.count("caught twice\n")) == (0, 3), job.stdout + job.stderr
 
 
 def test_no_mpi_library(tmp_path):
