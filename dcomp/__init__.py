@@ -8,10 +8,12 @@
 
 # How it is laid out. Left may import right only (import-linter checks it):
 #
-#   _functions -> _world -> _communicator -> _collectives _nonblocking _persistent
-#                                            _point_to_point _objects _halo
-#              -> engine (plans, requests, progress, agreement, mpi, messages, pieces, operations, waiting, channel)
-#              -> _calls _explain _watch -> _checks _buffers -> _ops -> _settings -> _table _layout _errors
+#   __main__ -> _doctor
+#     -> _functions -> _world -> _communicator _ends -> _direct _world_map
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
+#     -> engine (plans, requests, progress, agreement, mpi, messages, pieces, operations, waiting, channel)
+#     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
+#     -> _settings _report _launch -> _table _layout _errors _mpirun kernels
 #
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
