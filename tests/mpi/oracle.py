@@ -192,14 +192,15 @@ def check(
 ) -> None:
     """Make the call of a case and compare: result, `out`, and that `x` is as it was.
 
-    `out`: None, a layout for all ranks that get an array, or "in place".
+    `out`: None, a layout for all ranks that get an array, or "in place" for all that get a result.
     """
     with together():
         arguments = arranged(case.arguments[comm.rank], layout)
         expected = case.expected[comm.rank]
         x = arguments.get("x")
         before = x.copy() if isinstance(x, np.ndarray) else x
-        if out == "in place":
+        in_place = out == "in place" and expected is not None
+        if in_place:
             arguments["out"] = x
         elif out is not None and isinstance(expected, np.ndarray):
             arguments["out"] = out_like(expected.shape, expected.dtype, out)
@@ -210,7 +211,7 @@ def check(
         elif isinstance(result, np.ndarray):
             assert result.flags.c_contiguous
             assert result is x or result.flags.writeable
-        if out != "in place" and isinstance(x, np.ndarray):
+        if not in_place and isinstance(x, np.ndarray):
             assert_same(x, before)
 
 

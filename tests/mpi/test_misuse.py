@@ -181,6 +181,23 @@ def test_another_collective(world, name, culprit, form):
     _works(world, Setting(name, world.size, culprit, 0), form)
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if name != "barrier"])
+@pytest.mark.parametrize("form", ["method", "function", "non-blocking", "plan"])
+def test_masked_arrays_on_every_rank(world, name, form):
+    """Its own error where an array is passed: on every rank, or on the root."""
+    setting = Setting(name, world.size, 0, 0)
+    arguments = setting.right(world.rank)
+    error = dc.CollectiveMismatchError
+    if "x" in arguments:
+        arguments["x"] = np.ma.masked_greater(arguments["x"], 1)
+        error = TypeError
+    with together():
+        with pytest.raises(error, match=r"got a masked one\. Pass x\.filled\(value\), or x\.data") as caught:
+            _call_wrongly(world, form, name, arguments)
+        assert caught.type is error
+    _works(world, setting, form)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_blocking_here_and_nonblocking_there(world, name):
     if world.size == 1:
