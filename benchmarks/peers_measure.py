@@ -1,5 +1,6 @@
 """The rounds of peers.py: all contenders in turn, a probe around every round, and the lines made of them."""
 
+import itertools
 import math
 import random
 import statistics
@@ -19,7 +20,9 @@ FEWEST_CALLS, FEWEST_LARGE_CALLS = 3, 1
 LARGE_FROM = 16 * 2**20  # a message that leaves no cache warm
 MOST_CALLS = 2000
 MOMENT = 1e-8  # seconds; less is an empty call
-PATIENCE = 4  # times the wanted time, for enough rounds in one state
+TRIES = 3  # for a batch that another program disturbs
+PATIENCE = 6  # times the wanted time, for enough rounds in one state
+FEWEST_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ def time_batch(contender: Contender, calls: int, mode: str) -> tuple[float, bool
     return max(answer["seconds"] for answer in answers), any(answer["disturbed"] for answer in answers)
 
 
+def time_undisturbed(contender: Contender, calls: int, mode: str) -> tuple[float, bool]:
+    """As `time_batch`, but a batch that was disturbed is repeated, as waiting for the next round costs more."""
+    for _ in range(TRIES):
+        seconds, disturbed = time_batch(contender, calls, mode)
+        if not disturbed or contender.job.failure:
+            break
+    return seconds, disturbed
+
+
 def calls_per_batch(contenders: list[Contender], size: int, mode: str) -> int:
     """One number for all: in a longer batch the first calls, which find cold caches, would weigh less."""
     is_large = size >= LARGE_FROM
@@ -96,19 +108,18 @@ def measure(
 ) -> dict[Contender, Batches]:
     """Time all contenders in turn, every round in another order.
 
-    A round whose state changed is dropped as a whole, so rounds go on until `min_rounds` are complete in one
+    A round whose state changed is dropped as a whole, so rounds go on until each contender has `min_rounds` in one
     state, but not beyond `PATIENCE` times `min_time`.
     """
     order = [contender for contender in contenders if mode != "read" or contender.kind != "c"]
     calls = calls_per_batch(order, size, mode)
     result = {contender: Batches(calls) for contender in order}
-    kept: list[str] = []
     begin = time.monotonic()
     before = probe_state(probe)
     shuffle = random.Random(0)  # any fixed order gives a contender the same predecessor, and its caches
-    while True:
+    for rounds in itertools.count(1):
         shuffle.shuffle(order)
-        timed = {contender: time_batch(contender, calls, mode) for contender in order}
+        timed = {contender: time_undisturbed(contender, calls, mode) for contender in order}
         after = probe_state(probe)
         state = before[1] if before[1] == after[1] else None
         for contender, (seconds, disturbed) in timed.items():
@@ -116,11 +127,18 @@ def measure(
             result[contender].states.append(None if disturbed else state)
             result[contender].probes.append(after[0])
         before = after
-        kept += [state] if state else []
         elapsed = time.monotonic() - begin
-        enough = max((kept.count(one) for one in set(kept)), default=0) >= min_rounds
-        if elapsed >= min_time and (enough or elapsed >= PATIENCE * min_time):
-            return result
+        is_late = elapsed >= PATIENCE * min_time and rounds >= FEWEST_ROUNDS
+        if is_late or (elapsed >= min_time and fewest_in_one_state(result) >= min_rounds):
+            break
+    return result
+
+
+def fewest_in_one_state(result: dict[Contender, Batches]) -> int:
+    """How many batches every contender has at least, in the state in which there are most of them."""
+    working = [batches.states for contender, batches in result.items() if not contender.job.failure]
+    names = {state for states in working for state in states if state is not None}
+    return max((min(states.count(name) for states in working) for name in names), default=0)
 
 
 def records(batches: dict[Contender, Batches]) -> Iterator[dict]:
