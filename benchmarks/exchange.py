@@ -5,11 +5,11 @@ import mmap
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 from cases import DTYPE, Case
+from disturbance import Watch
 from results import COLLECTIVES
 
 SOURCE = Path(__file__).with_name("exchange.c")
@@ -101,12 +101,12 @@ class Exchange:
         """Seconds per call on this rank, and the part of the time during which it was without its core."""
         written = len(case.x) if case.x is not None else 0
         n = message_elements(collective, case)
-        begin, ran = time.perf_counter(), time.process_time()
+        watch = Watch()
         seconds = self._run(self._at, COLLECTIVES.index(collective), n, written, calls, fresh)
-        ran, passed = time.process_time() - ran, time.perf_counter() - begin
+        lost = watch.lost()
         if seconds < 0:
             raise RuntimeError(f"{collective}: a rank did not come to the flag barrier")
-        return seconds, 1.0 - ran / passed
+        return seconds, lost
 
 
 def message_elements(collective: str, case: Case) -> int:

@@ -21,7 +21,7 @@ LARGE_FROM = 16 * 2**20  # a message that leaves no cache warm
 MOST_CALLS = 2000
 MOMENT = 1e-8  # seconds; less is an empty call
 TRIES = 3  # for a batch that another program disturbs
-PATIENCE = 6  # times the wanted time, for enough rounds in one state
+PATIENCE = 4  # times the wanted time, for enough rounds in one state
 FEWEST_ROUNDS = 4
 
 

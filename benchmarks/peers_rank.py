@@ -21,6 +21,7 @@ from dataclasses import replace
 import cases
 import numpy as np
 from cases import Case
+from disturbance import MAX_LOST
 
 Call = Callable[[], object]
 
@@ -178,8 +179,6 @@ class Rank:
 
     def batch(self, contender: str, calls: int, mode: str) -> dict:
         """Seconds per call, and whether another program disturbed the batch."""
-        from timing import MAX_LOST
-
         gc.disable()
         try:
             if contender == REFERENCE:

@@ -65,7 +65,7 @@ OPENMPI = Family(
             _mca(pml="ucx", pml_ucx_tls="any", pml_ucx_devices="any"),
             {"UCX_TLS": "posix,cma,self"},
         ),
-        "algorithms": Settings(
+        "algo": Settings(
             _mca(
                 coll_tuned_use_dynamic_rules=1,
                 coll_tuned_allreduce_algorithm=5,
@@ -96,7 +96,7 @@ MPICH = Family(
                 "MPIR_CVAR_CH4_IPC_CMA_P2P_THRESHOLD": "32768",
             }
         ),
-        "algorithms": Settings(
+        "algo": Settings(
             environment={
                 "MPIR_CVAR_DEVICE_COLLECTIVES": "none",
                 "MPIR_CVAR_ALLREDUCE_INTRA_ALGORITHM": "reduce_scatter_allgather",
@@ -119,7 +119,7 @@ INTEL = Family(
     unbound_environment={"I_MPI_PIN": "0"},
     tuned={
         "heap": Settings(environment=_INTEL_HEAP),
-        "heap-algorithms": Settings(
+        "heap-algo": Settings(
             environment={
                 **_INTEL_HEAP,
                 "I_MPI_ADJUST_ALLREDUCE": "23:0-2048;18:2049-16384;13:16385-2147483647",

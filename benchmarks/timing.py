@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from batches import Batches
+from disturbance import MAX_LOST, Watch
 from mpi4py import MPI
 
 if TYPE_CHECKING:  # numba comes with it, which the many processes of peers.py can do without
@@ -18,7 +19,6 @@ Call = Callable[[], object]
 BATCH_SECONDS = 2e-3  # long against a barrier's skew, short against the time between near and far
 MIN_ROUNDS = 7
 MAX_ROUNDS = 400
-MAX_LOST = 0.03  # of a batch's time may a rank have been without its core
 
 
 class Timer:
@@ -45,8 +45,8 @@ class Timer:
         Every call starts from a barrier, outside the timing: else the sender of a rooted collective runs
         ahead of the receivers, and what is timed is how an MPI copes with a queue of early messages.
         A tenth of the calls is made before the clock starts, and one at least: they find the caches as
-        another contender left them. The ranks spin while they wait, so where every rank has a core of its
-        own, time in which a rank did not run was taken by some other program, and the batch is disturbed.
+        another contender left them. Where every rank has a core of its own, time for which a rank had to wait
+        for it was taken by some other program, and the batch is disturbed.
         """
         clock = time.perf_counter
         barrier = _both(rewrite, self._gather) if rewrite else self._gather
@@ -54,16 +54,13 @@ class Timer:
             barrier()
             call()
         elapsed = 0.0
-        ran = time.process_time()
-        begin = clock()
+        watch = Watch()
         for _ in range(calls):
             barrier()
             start = clock()
             call()
             elapsed += clock() - start
-        passed = clock() - begin
-        ran = time.process_time() - ran
-        self._mine[:] = elapsed, 1.0 - ran / passed
+        self._mine[:] = elapsed, watch.lost()
         self.comm.Allreduce(self._mine, self._worst, op=MPI.MAX)
         seconds, lost = self._worst
         return float(seconds) / calls - self.overhead, self.cores_are_ours and lost > MAX_LOST
