@@ -43,7 +43,10 @@ def compile_library(folder: Path) -> Path:
         raise RuntimeError("no C compiler: cc is not on the PATH and CC is not set")
     library = folder / "exchange.so"
     command = [compiler, "-O3", "-march=native", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise RuntimeError(f"no C compiler: {error}") from None
     if done.returncode:
         raise RuntimeError(f"{compiler} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return library

@@ -81,7 +81,12 @@ def words_of(kind: str, mpi: str, settings: str) -> set[str]:
     if kind != "mpi4py":
         return {kind, label_of(kind, mpi, settings)}
     group = "untuned" if settings == DEFAULT else "tuned"
-    return {mpi, group, f"{mpi}_{group}", f"{mpi}_{settings}", f"{mpi}:{settings}"}
+    return {mpi, group, f"{mpi}-{group}", f"{mpi}-{settings}"}
+
+
+def normal(name: str) -> str:
+    """One spelling: numba_mpi is numba-mpi, and intel:heap, as the results have it, intel-heap."""
+    return name.replace("_", "-").replace(":", "-")
 
 
 def choose_jobs(arguments: argparse.Namespace) -> list[Job]:
@@ -92,10 +97,10 @@ def choose_jobs(arguments: argparse.Namespace) -> list[Job]:
     for mpi in arguments.pythons:
         possible.append((mpi, DEFAULT, ["mpi4py", "numba_mpi"], False))
         possible += [(mpi, settings, ["mpi4py"], False) for settings in FAMILIES[mpi].tuned]
-    wanted = None if arguments.contenders is None else {name.replace("-", "_") for name in arguments.contenders}
+    wanted = None if arguments.contenders is None else {normal(name) for name in arguments.contenders}
     known, jobs = set(), []
     for mpi, settings, kinds, probe in possible:
-        words = {kind: {word.replace("-", "_") for word in words_of(kind, mpi, settings)} for kind in kinds}
+        words = {kind: {normal(word) for word in words_of(kind, mpi, settings)} for kind in kinds}
         known |= set().union(*words.values())
         chosen = [kind for kind in kinds if wanted is None or words[kind] & wanted]
         if chosen or probe:
@@ -133,6 +138,7 @@ def describe_run(arguments: argparse.Namespace, jobs: list[Job], place: Place, n
         "cores": len(place.cores),
         "check": place.check,
         "engine": os.environ.get("DCOMP_ENGINE", "auto"),
+        "thread_level": os.environ.get("MPI4PY_RC_THREAD_LEVEL", "multiple"),
         "flag_barrier": place.library is not None,
         "versions": merged_versions(jobs),
         "absent": absent(jobs, no_library),
@@ -153,8 +159,8 @@ def absent(jobs: list[Job], no_library: str | None) -> dict[str, str]:
 
 def report(lines: list[dict]) -> None:
     """Print the times of one case."""
-    for state in sorted({line["state"] for line in lines}):
-        here = [line for line in lines if line["state"] == state]
+    for mode, state in dict.fromkeys((line["mode"], line["state"]) for line in lines):
+        here = [line for line in lines if (line["mode"], line["state"]) == (mode, state)]
         first = here[0]
         print(f"{first['collective']:>14} {size_text(first['size']):>8} {first['mode']:>6} {state:>5}  us:", end="")
         if first["best"]:
@@ -201,6 +207,8 @@ def run_all(jobs: list[Job], place: Place, arguments: argparse.Namespace, no_lib
                 print(f"{collective:>14} {size_text(size):>8}  left out: the arrays would fill half the memory")
                 continue
             lines, complaints = run_case(jobs, collective, size, arguments, run)
+            if not lines:
+                print(f"{collective:>14} {size_text(size):>8}  too few batches without a change or a disturbance")
             report(lines)
             for complaint in complaints:
                 print(f"{collective:>14} {size_text(size):>8}  ! {complaint}")

@@ -116,14 +116,17 @@ class Job:
         self._ranks = ranks
         self._log = place.folder / f"{number}.log"
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self.fail(f"{command[0]}: {error.strerror}")
 
     @property
     def has_exited(self) -> bool:
@@ -210,7 +213,8 @@ def start_all(jobs: list[Job], place: Place) -> None:
         for first in range(0, len(jobs), AT_ONCE):
             some = jobs[first : first + AT_ONCE]
             for number, job in enumerate(some, first):
-                job.start(place, address, number)
+                with contextlib.suppress(JobError):
+                    job.start(place, address, number)
             _await_ranks(jobs, some, listener)
 
 
