@@ -9,6 +9,7 @@ beside this file says what is measured and how to read it.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -184,10 +185,10 @@ def run_case(
         batches = measure(jobs[0], contenders, size, mode, arguments.min_time, arguments.min_rounds)
         case = {"collective": collective, "size": size, "mode": mode}
         lines += [{**case, **record, **run} for record in records(batches)]
-    complaints += [f"{job.name}: {job.failure}" for job in working if job.failure]
     for job in working:
-        if not job.failure:
+        with contextlib.suppress(JobError):
             job.ask("forget")
+    complaints += [f"{job.name}: {job.failure}" for job in working if job.failure]
     return lines, complaints
 
 

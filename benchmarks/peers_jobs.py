@@ -49,11 +49,12 @@ class Connection:
         """Send a request."""
         self._socket.sendall(line.encode())
 
-    def receive(self, seconds: float) -> dict:
-        """The answer; an OSError if there is none within `seconds`, or the rank has ended."""
-        ready, _, _ = select.select([self._socket], [], [], seconds)
-        if not ready:
-            raise TimeoutError(f"no answer within {seconds:g} seconds")
+    def fileno(self) -> int:
+        """For select."""
+        return self._socket.fileno()
+
+    def receive(self) -> dict:
+        """The answer; an OSError if the rank has ended."""
         line = self._lines.readline()
         if not line:
             raise ConnectionError("a rank has ended")
@@ -156,18 +157,25 @@ class Job:
             raise JobError(self.failure)
         line = json.dumps({"do": do, **request}) + "\n"
         what = " ".join([do, *map(str, request.values())])
-        answers = []
+        answers: dict[int, dict] = {}
         try:
             for connection in self._connections.values():
                 connection.send(line)
-            for _, connection in sorted(self._connections.items()):
-                answer = connection.receive(ANSWER_SECONDS)
-                if "error" in answer:
-                    self.fail(f"{what}: {answer['error'].strip()}")
-                answers.append(answer)
+            # in the order in which they come: a rank that failed speaks before those that its end takes along
+            while waiting := {c: rank for rank, c in self._connections.items() if rank not in answers}:
+                ready, _, _ = select.select(list(waiting), [], [], ANSWER_SECONDS)
+                if not ready:
+                    self.fail(
+                        f"{what}: no answer within {ANSWER_SECONDS:g} seconds from ranks {list(waiting.values())}"
+                    )
+                for connection in ready:
+                    answer = connection.receive()
+                    if "error" in answer:
+                        self.fail(f"{what}: {answer['error'].strip()}")
+                    answers[waiting[connection]] = answer
         except OSError as error:
             self.fail(f"{what}: {error}")
-        return answers
+        return [answers[rank] for rank in sorted(answers)]
 
     def fail(self, why: str) -> None:
         """End the job and say so."""
@@ -234,5 +242,5 @@ def _await_ranks(jobs: list[Job], some: list[Job], listener: socket.socket) -> N
             continue
         connection = Connection(accepted)
         with contextlib.suppress(OSError):  # a rank that failed at once is found by its job's end
-            hello = connection.receive(START_SECONDS)
+            hello = connection.receive()
             jobs[hello["job"]].welcome(connection, hello)
