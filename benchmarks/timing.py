@@ -1,80 +1,66 @@
 """Timing contenders against each other: alternately, in batches, with a probe around every batch."""
 
 import gc
-import math
 import random
-import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+from batches import Batches
+from disturbance import MAX_LOST, Watch
 from mpi4py import MPI
-from probe import Probe
+
+if TYPE_CHECKING:  # numba comes with it, which the many processes of peers.py can do without
+    from probe import Probe
 
 Call = Callable[[], object]
 
 BATCH_SECONDS = 2e-3  # long against a barrier's skew, short against the time between near and far
 MIN_ROUNDS = 7
 MAX_ROUNDS = 400
-MIN_BATCHES = 3  # fewer say nothing
-MAX_LOST = 0.03  # of a batch's time may a rank have been without its core
-
-
-@dataclass
-class Batches:
-    """What was measured of one contender: seconds per call, one entry per round; NaN where it was dropped."""
-
-    calls: int  # in a batch
-    seconds: list[float] = field(default_factory=list)
-    states: list[str | None] = field(default_factory=list)
-    probes: list[float] = field(default_factory=list)
-
-    def of(self, state: str) -> np.ndarray:
-        """Seconds per call by round, NaN in the rounds in which this contender met another state."""
-        return np.array([s if found == state else math.nan for s, found in zip(self.seconds, self.states)])
-
-    @property
-    def dropped(self) -> int:
-        """Batches during which the state changed or was none that has a name, or another program ran."""
-        return self.states.count(None)
 
 
 class Timer:
-    """Times batches of calls on all ranks together."""
+    """Times batches of calls on all ranks together.
 
-    def __init__(self, comm: MPI.Comm, cores_are_ours: bool):
+    Calls start from the barrier of `comm`, and from `meet` after it where that is given: the ranks leave an MPI's
+    barrier at different times, and the difference is another one in each MPI.
+    """
+
+    def __init__(self, comm: MPI.Comm, cores_are_ours: bool, meet: Call | None = None):
         self.comm = comm
         self.cores_are_ours = cores_are_ours
+        self._gather = _both(comm.Barrier, meet) if meet else comm.Barrier
         self.overhead = 0.0  # of the clock and of an empty call
         self._mine = np.empty(2)
         self._worst = np.empty(2)
         self.overhead = min(self.run_batch(_nothing, 1000)[0] for _ in range(9))
 
-    def run_batch(self, call: Call, calls: int) -> tuple[float, bool]:
+    def run_batch(self, call: Call, calls: int, rewrite: Call | None = None) -> tuple[float, bool]:
         """Seconds per call, the greatest over the ranks, and whether the batch was disturbed; collective.
+
+        `rewrite` is done before every call, outside the timing.
 
         Every call starts from a barrier, outside the timing: else the sender of a rooted collective runs
         ahead of the receivers, and what is timed is how an MPI copes with a queue of early messages.
         A tenth of the calls is made before the clock starts, and one at least: they find the caches as
-        another contender left them. The ranks spin while they wait, so where every rank has a core of its
-        own, time in which a rank did not run was taken by some other program, and the batch is disturbed.
+        another contender left them. Where every rank has a core of its own, time for which a rank had to wait
+        for it was taken by some other program, and the batch is disturbed.
         """
-        barrier, clock = self.comm.Barrier, time.perf_counter
+        clock = time.perf_counter
+        barrier = _both(rewrite, self._gather) if rewrite else self._gather
         for _ in range(1 + calls // 10):
             barrier()
             call()
         elapsed = 0.0
-        ran = time.process_time()
-        begin = clock()
+        watch = Watch()
         for _ in range(calls):
             barrier()
             start = clock()
             call()
             elapsed += clock() - start
-        passed = clock() - begin
-        ran = time.process_time() - ran
-        self._mine[:] = elapsed, 1.0 - ran / passed
+        self._mine[:] = elapsed, watch.lost()
         self.comm.Allreduce(self._mine, self._worst, op=MPI.MAX)
         seconds, lost = self._worst
         return float(seconds) / calls - self.overhead, self.cores_are_ours and lost > MAX_LOST
@@ -102,7 +88,15 @@ def _nothing() -> None:
     pass
 
 
-def measure(timer: Timer, probe: Probe, calls: Mapping[str, Call], min_time: float) -> dict[str, Batches]:
+def _both(first: Call, second: Call) -> Call:
+    def call():
+        first()
+        second()
+
+    return call
+
+
+def measure(timer: Timer, probe: "Probe", calls: Mapping[str, Call], min_time: float) -> dict[str, Batches]:
     """Time all contenders in turn, every round in another order, for `min_time` seconds or longer.
 
     A batch whose two probes disagree, or that was disturbed, is dropped, so rounds go on until `MIN_ROUNDS` of
@@ -140,53 +134,3 @@ def _is_enough(result: Mapping[str, Batches], elapsed: float, min_time: float) -
     rounds = zip(*(batches.states for batches in result.values()))
     complete = sum(len(set(states)) == 1 and states[0] is not None for states in rounds)
     return elapsed >= min_time and (complete >= MIN_ROUNDS or elapsed >= 4 * min_time)
-
-
-def median_with_bounds(sample: np.ndarray) -> tuple[float, float, float]:
-    """Median of `sample` and the order statistics that enclose the true median with 95 % confidence."""
-    ordered = np.sort(sample)
-    n = len(ordered)
-    reach = 0.98 * math.sqrt(n)
-    low = max(0, math.floor((n - 1) / 2 - reach))
-    high = min(n - 1, math.ceil((n - 1) / 2 + reach))
-    return float(np.median(ordered)), float(ordered[low]), float(ordered[high])
-
-
-def summarise(batches: Batches, baseline: Batches, unit: Batches | None, state: str) -> dict | None:
-    """The figures of one contender in one state: times in microseconds, ratios to the baseline.
-
-    Ratios are formed round by round, so that a drift of the machine cancels, and then their median is taken.
-    `excess` is the time beyond the baseline's, in units of `unit`'s.
-    """
-    seconds = batches.of(state)
-    valid = seconds[~np.isnan(seconds)]
-    if len(valid) < MIN_BATCHES:
-        return None
-    median, low, high = median_with_bounds(valid * 1e6)
-    probes = [p for p, found in zip(batches.probes, batches.states) if found == state]
-    probe_ns = statistics.median(probes)
-    figures = {
-        "median_us": median,
-        "low_us": low,
-        "high_us": high,
-        "best_us": float(valid.min() * 1e6),
-        "batches": len(valid),
-        "calls_per_batch": batches.calls,
-        "dropped": batches.dropped,
-        "probe_ns": None if math.isnan(probe_ns) else probe_ns,
-    }
-    against = baseline.of(state)
-    ratios = seconds / against
-    pairs = ~np.isnan(ratios)
-    figures["pairs"] = int(pairs.sum())
-    if figures["pairs"] >= MIN_BATCHES:
-        figures["ratio"], figures["ratio_low"], figures["ratio_high"] = median_with_bounds(ratios[pairs])
-        figures["baseline_us"] = float(np.median(against[pairs]) * 1e6)
-    if unit is not None:
-        of_unit = unit.of(state)
-        excess = (seconds - against) / of_unit
-        complete = ~np.isnan(excess)
-        if complete.sum() >= MIN_BATCHES:
-            figures["unit_us"] = float(np.median(of_unit[complete]) * 1e6)
-            figures["excess"], figures["excess_low"], figures["excess_high"] = median_with_bounds(excess[complete])
-    return figures
