@@ -20,7 +20,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 LIMIT = 600  # seconds for one run of pytest
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)s?")
-_SMOKE = ("elementwise", "bcast", "scatter", "alltoall", "point_to_point")
+_SMOKE = ("elementwise", "bcast", "scatter", "gather", "allgather", "alltoall", "point_to_point")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
 _ENV = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 

@@ -22,6 +22,9 @@ from . import pieces
 from .channel import Channel
 from .operations import mpi_operation, unit
 
+#: Persistent collectives that an MPI gets wrong. Intel MPI 2021.18 sends from the second start on, and gathers at every
+#: start, what was in the arrays before; with counts for each rank (the "v" forms) it does not.
+_BROKEN = {"Intel MPI": ("Scatter", "Gather", "Allgather")}.get(MPI.get_vendor()[0], ())
 _KNOWN = frozenset("?bhilqBHILQfdgFDG")  # dtypes that mpi4py takes as they are; others go as bytes
 
 
@@ -69,7 +72,7 @@ class Transfer:
 
     def prepare(self) -> MPI.Prequest | None:
         """A persistent request for it; None where there is none, and `start` serves every time."""
-        if self.parts is not None:
+        if self.parts is not None or self.route.name in _BROKEN:
             return None
         try:
             return getattr(self.route.comm, self.route.name + "_init")(*self.arguments)
