@@ -83,7 +83,7 @@ class Call:
     so that the other ranks hear of it instead of waiting.
     """
 
-    __slots__ = ("function", "terms", "x", "out", "fault", "site")
+    __slots__ = ("function", "terms", "x", "out", "fault", "site", "route")
 
     def __init__(self, function: str, terms: Terms | None, x: Any, out: Any, fault: Exception | None = None) -> None:
         self.function = function
@@ -92,6 +92,7 @@ class Call:
         self.out = out
         self.fault = fault
         self.site: str | None = None
+        self.route: Any = None  # how it was carried out, if the next call with the same verdict goes the same way
 
     @property
     def claim(self) -> Claim:

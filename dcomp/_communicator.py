@@ -21,6 +21,7 @@ from ._nonblocking import NonBlocking
 from ._objects import Objects
 from ._persistent import Persistent
 from ._point_to_point import PointToPoint
+from ._quick import use_shared_calls
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Channel, Steps
 from .engine.requests import run
@@ -51,12 +52,16 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
         self._owned = owned
-        self._channel = Channel(mpi_comm, name, _world_map.settings(), _world_map.spins())
+        self._channel = Channel(
+            mpi_comm, name, _world_map.settings(), _world_map.spins(), _world_map.meeting(mpi_comm)
+        )
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False
         self._windows: list[MPI.Win] = []
-        if self._channel.settings.check == "off" and self._channel.settings.timeout is None:
+        if self._channel.meeting is not None:
+            use_shared_calls(self)
+        elif self._channel.settings.check == "off" and self._channel.settings.timeout is None:
             use_direct_calls(self)
 
     @classmethod

@@ -75,7 +75,7 @@ class Halos:
             if fault is not None:
                 raise located(fault, channel)
             return
-        channel.calls += 1
+        channel.count_call()
         key = (width, *((one.dtype, one.shape) for one in arrays))
         facts = tuple(
             {

@@ -47,7 +47,7 @@ class Op:
         self.identity = identity
         self.name = getattr(self.function, "__name__", type(function).__name__)
         self.compiled = function if hasattr(function, "py_func") else None
-        self._combiners: dict[np.dtype, Any] = {}
+        self._compiled: dict[tuple[str, np.dtype], Any] = {}
         self.key = f"{self.name}:{self._digest()}"
 
     def __repr__(self) -> str:
@@ -59,28 +59,34 @@ class Op:
 
     def check(self, dtype: np.dtype) -> None:
         """Raise `TypeError` if the operation is not defined for `dtype`."""
-        self.combiner(dtype.newbyteorder("="))
+        self.folder(dtype.newbyteorder("="))
 
     def combiner(self, dtype: np.dtype) -> Any:
-        """The operation on arrays of native `dtype` as a C function, `.address`; compiled at first use.
+        """The operation on arrays of native `dtype` as MPI's C function, `.address`; compiled at first use.
 
         Raises
         ------
         TypeError     If numba cannot compile it.
         """
-        if dtype not in self._combiners:
-            self._combiners[dtype] = self._compile(dtype)
-        return self._combiners[dtype]
+        return self._compiled_as("combiner", dtype)
 
-    def _compile(self, dtype: np.dtype) -> Any:
+    def folder(self, dtype: np.dtype) -> Any:
+        """The same for `kernels/exchange.py`."""
+        return self._compiled_as("folder", dtype)
+
+    def _compiled_as(self, form: str, dtype: np.dtype) -> Any:
+        if (form, dtype) not in self._compiled:
+            from .kernels import combine
+
+            self._compiled[form, dtype] = self._compile(getattr(combine, form), dtype)
+        return self._compiled[form, dtype]
+
+    def _compile(self, make: Callable, dtype: np.dtype) -> Any:
         import numba
 
-        from .kernels.combine import combiner
-
-        compiled = self.compiled or numba.njit(self.function)
         try:
             # A file cache would not see a change in a function that this one calls.
-            return combiner(compiled, dtype, cache=False)
+            return make(self.compiled or numba.njit(self.function), dtype, cache=False)
         except (numba.core.errors.NumbaError, NotImplementedError, ValueError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = " ".join([line for line in lines if not line.startswith("Failed in nopython mode")][:3])
@@ -125,7 +131,7 @@ class Predefined(Op):
         self.function = twin  # twin(a, b) on arrays gives what NumPy gives
         self.commutative = True
         self.compiled = None
-        self._combiners = {}
+        self._compiled = {}
         self._identity = identity
         self._kinds = kinds
         self._why = why
@@ -137,20 +143,26 @@ class Predefined(Op):
         if dtype.kind not in self._kinds:
             raise TypeError(f"op {self.name} is not defined for dtype {dtype}: {self._why}.")
 
-    def _compile(self, dtype: np.dtype) -> Any:
+    def combiner(self, dtype: np.dtype) -> Any:
         """Compiled where MPI's own does not do and it pays; None: NumPy's twin serves.
 
         MPI leaves open what MIN and MAX make of NaN. Open MPI 5's vector code adds integers of 8 and 16 bits with
         saturation, where they must wrap.
         """
-        spreads_nan = self.name in ("MIN", "MAX") and dtype.kind == "f" and dtype.itemsize in (4, 8)
+        spreads_nan = self.name in ("MIN", "MAX") and dtype.kind == "f"
         wraps = self.name == "SUM" and dtype.kind in "iu" and dtype.itemsize <= 2
-        if not spreads_nan and not wraps:
+        return self._compiled_as("combiner", dtype) if spreads_nan or wraps else None
+
+    def folder(self, dtype: np.dtype) -> Any:
+        """None for dtypes that numba does not know, or knows otherwise than NumPy: NumPy's twin serves."""
+        return self._compiled_as("folder", dtype)
+
+    def _compile(self, make: Callable, dtype: np.dtype) -> Any:
+        if dtype.kind not in "biufc" or dtype.char in "egG":
             return None
         from .kernels import combine
 
-        function = {"SUM": combine.add, "MIN": combine.minimum, "MAX": combine.maximum}[self.name]
-        return combine.combiner(function, dtype, cache=True)
+        return make(getattr(combine, _ELEMENTS[self.name]), dtype, cache=True)
 
     def identity_for(self, dtype: np.dtype) -> Any:
         return np.array(self._identity(dtype), dtype)[()]
@@ -214,6 +226,12 @@ class _WithPlace(Predefined):
         return np.array((self._identity(value), np.iinfo(index).max), dtype)[()]
 
 
+#: The functions of `kernels/combine.py`.
+_ELEMENTS = {
+    "SUM": "add", "PROD": "multiply", "MIN": "minimum", "MAX": "maximum",
+    "LAND": "logical_and", "LOR": "logical_or", "LXOR": "logical_xor",
+    "BAND": "bitwise_and", "BOR": "bitwise_or", "BXOR": "bitwise_xor",
+}  # fmt: skip
 _NUMBERS = "numbers, bool and timedelta64 only"
 _ORDERED = "it needs an order: bool, integers, floats, datetime64 and timedelta64"
 _TRUTH = "bool and numbers only"

@@ -11,7 +11,8 @@ from ._errors import SettingError
 VARIABLES = {
     "DCOMP_CHECK": "collective (default), local or off",
     "DCOMP_TIMEOUT": "seconds (> 0) after which a wait raises DeadlockError; unset: never",
-    "DCOMP_ENGINE": "auto (default) or mpi",
+    "DCOMP_ENGINE": "auto (default); mpi; or shared: as auto, but an error where a node's memory cannot be shared",
+    "DCOMP_HEAP": "memory for results shared by the ranks of a node, per rank, as 512M or 4G; unset: half the node's",
     "DCOMP_RANKS_PER_NODE": "ranks (>= 1) that make up one pretended node; unset: the real nodes",
     "DCOMP_REPORT_SIGNAL": "signal that prints where every rank is: USR2 (default), another name, or off",
 }
@@ -24,6 +25,7 @@ class Settings:
     check: str = "collective"
     timeout: float | None = None
     engine: str = "auto"
+    heap: int | None = None  # bytes
     ranks_per_node: int | None = None
     report_signal: int | None = signal.SIGUSR2
 
@@ -74,6 +76,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def _bytes(text: str) -> int:
+    unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1].upper(), 0)
+    value = int(text[:-1]) * unit if unit else int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def _signal(text: str) -> int | None:
     if text == "off":
         return None
@@ -83,7 +93,8 @@ def _signal(text: str) -> int | None:
 _PARSERS = {
     "check": _one_of("collective", "local", "off"),
     "timeout": _seconds,
-    "engine": _one_of("auto", "mpi"),
+    "engine": _one_of("auto", "mpi", "shared"),
+    "heap": _bytes,
     "ranks_per_node": _positive,
     "report_signal": _signal,
 }

@@ -1,6 +1,7 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -8,6 +9,7 @@ from mpi4py import MPI
 from ._errors import SettingError
 from ._layout import format_ranks
 from ._settings import Settings, read_settings
+from .engine.channel import world_ranks
 from .engine.waiting import spins_for
 
 _ALIKE = ("check", "engine", "ranks_per_node")
@@ -15,6 +17,8 @@ _ALIKE = ("check", "engine", "ranks_per_node")
 _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
+_segment: Any = None  # this node's shared memory
+_why_none = ""  # there is no such memory
 
 
 def survey(world: MPI.Intracomm) -> str | None:
@@ -24,7 +28,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     -------
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
-    global _settings, _nodes, _spins
+    global _settings, _nodes, _spins, _segment, _why_none
     mine, own_fault = Settings(), None
     try:
         mine = read_settings()
@@ -41,8 +45,46 @@ def survey(world: MPI.Intracomm) -> str | None:
     world.Allgather(first, nodes)
     _settings, _nodes = mine, tuple(nodes.tolist())
     _spins = spins_for(node.size)
+    if mine.engine == "mpi":
+        _why_none = "DCOMP_ENGINE=mpi"
+    else:
+        neighbours = node.Split(group, node.rank)
+        _segment, _why_none = _share_memory(neighbours, mine)
+        neighbours.Free()
     node.Free()
+    if mine.engine == "shared" and fault is None:
+        told = world.allgather("" if _segment is not None else _why_none)
+        missing = [rank for rank, text in enumerate(told) if text]
+        if missing:
+            fault = f"DCOMP_ENGINE=shared: {told[missing[0]]} (on {format_ranks(missing)} of {world.size})."
     return fault
+
+
+def _share_memory(node: MPI.Intracomm, settings: Settings) -> tuple[Any, str]:
+    """The node's segment, or None and the reason; collective over the ranks of the node."""
+    if node.size == 1:
+        return None, "one rank on the node has no one to share memory with"
+    # Only here, for it takes numba to start.
+    from .engine.meeting import knows_arrays
+    from .engine.segment import make_segment
+
+    if not node.allreduce(knows_arrays(), MPI.LAND):
+        return None, "this Python's or NumPy's arrays are laid out in an unknown way"
+    return make_segment(node, settings.heap)
+
+
+def meeting(comm: MPI.Intracomm) -> Any:
+    """The place in shared memory where the ranks of a communicator meet; None if they cannot. Collective."""
+    if _segment is None or comm.size == 1 or len({_nodes[rank] for rank in world_ranks(comm)}) > 1:
+        return None
+    from .engine.meeting import make_meeting
+
+    return make_meeting(comm, _segment, _spins < 100)
+
+
+def why_no_sharing() -> str:
+    """Why the ranks of this node share no memory; empty if they do."""
+    return _why_none
 
 
 def _fault(texts: Sequence[str | None]) -> str | None:

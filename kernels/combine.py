@@ -1,4 +1,4 @@
-"""Elementwise reductions as C functions that an MPI library can call (MPI-4.1, 6.9.5, MPI_User_function)."""
+"""Elementwise reductions as C functions: for an MPI library (MPI-4.1, 6.9.5, MPI_User_function), and for `exchange`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,29 +6,76 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.extending import register_jitable
 
-from ._jit import jit
 
 # void function(void *a, void *b, int *length, MPI_Datatype *datatype):  b[i] = a[i] op b[i]
 _SIGNATURE = types.void(types.voidptr, types.voidptr, types.CPointer(types.intc), types.CPointer(types.voidptr))
 
 
-@jit
+# Not dispatchers: a function that holds one of those in its closure is compiled anew by every process, whatever the
+# cache has, since each has an identity of its own.
+_element = register_jitable
+
+
+@_element
 def add(a, b):
     """The sum of two numbers; integers wrap."""
     return a + b
 
 
-@jit
+@_element
+def multiply(a, b):
+    """The product of two numbers; integers wrap."""
+    return a * b
+
+
+@_element
 def minimum(a, b):
     """The smaller of two numbers; NaN if one is NaN, as `numpy.minimum`."""
     return a if a < b or a != a else b
 
 
-@jit
+@_element
 def maximum(a, b):
     """The greater of two numbers; NaN if one is NaN, as `numpy.maximum`."""
     return a if a > b or a != a else b
+
+
+@_element
+def logical_and(a, b):
+    """Whether both numbers are not zero."""
+    return (a != 0) & (b != 0)
+
+
+@_element
+def logical_or(a, b):
+    """Whether one of two numbers is not zero."""
+    return (a != 0) | (b != 0)
+
+
+@_element
+def logical_xor(a, b):
+    """Whether just one of two numbers is not zero."""
+    return (a != 0) ^ (b != 0)
+
+
+@_element
+def bitwise_and(a, b):
+    """The bits that both integers have."""
+    return a & b
+
+
+@_element
+def bitwise_or(a, b):
+    """The bits that one of two integers has."""
+    return a | b
+
+
+@_element
+def bitwise_xor(a, b):
+    """The bits that just one of two integers has."""
+    return a ^ b
 
 
 def combiner(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
@@ -36,7 +83,7 @@ def combiner(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
 
     Parameters
     ----------
-    function : a numba function of two scalars (records, for a structured `dtype`)
+    function : one of the above, or a numba function of two scalars (records, for a structured `dtype`)
         Its result is converted to `dtype`; for records it returns one of its arguments, or a tuple with
         a value for every field.
     cache : bool     Only for functions that cannot change: the cache does not see what `function` calls.
@@ -45,10 +92,7 @@ def combiner(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
     ------
     numba.core.errors.NumbaError     If `function` cannot be compiled for `dtype`.
     """
-    element = numba.from_dtype(dtype)
-    function.compile((element, element))
-    result = function.overloads[(element, element)].signature.return_type
-    store = _store_fields(dtype.names or ()) if isinstance(result, types.BaseTuple) else _store
+    store = _store_for(function, dtype)
 
     def combine(a, b, length, datatype):
         left = numba.carray(a, length[0], dtype)
@@ -59,7 +103,40 @@ def combiner(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
     return numba.cfunc(_SIGNATURE, cache=cache)(combine)
 
 
-@jit
+# void function(void *out, void *a, void *b, int64 count, int64 in_place):  out[i] = a[i] op b[i]
+_FOLD = types.void(types.voidptr, types.voidptr, types.voidptr, types.int64, types.int64)
+
+
+def folder(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
+    """Compile ``out[i] = function(a[i], b[i])`` over arrays of `dtype`, where `out` may be `a`, and then `in_place` is
+    not zero; `.address` is the C function's. Parameters and errors as `combiner`.
+    """
+    store = _store_for(function, dtype)
+
+    def fold(out, a, b, count, in_place):
+        result, right = numba.carray(out, count, dtype), numba.carray(b, count, dtype)
+        if in_place:  # known to be the same, it needs no test for overlap
+            for i in range(count):
+                store(result, i, function(result[i], right[i]))
+        else:
+            left = numba.carray(a, count, dtype)
+            for i in range(count):
+                store(result, i, function(left[i], right[i]))
+
+    return numba.cfunc(_FOLD, cache=cache, error_model="numpy")(fold)
+
+
+def _store_for(function: Any, dtype: np.dtype) -> Any:
+    """How a result of `function` becomes an element."""
+    if not hasattr(function, "overloads"):
+        return _store
+    element = numba.from_dtype(dtype)
+    function.compile((element, element))
+    result = function.overloads[(element, element)].signature.return_type
+    return _store_fields(dtype.names or ()) if isinstance(result, types.BaseTuple) else _store
+
+
+@_element
 def _store(array, i, value):
     array[i] = value
 

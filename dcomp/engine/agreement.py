@@ -57,7 +57,7 @@ def agree_simply(channel: Channel, function: str, fault: Exception | None = None
         if fault is not None:
             raise located(fault, channel)
         return
-    channel.calls += 1
+    channel.count_call()
     claim = _checks.simple_claim(function, **facts) if fault is None else Claim(FAULTY, ())
     verdict = yield from channel.exchange(claim.packed)
     if not _checks.is_agreed(verdict):

@@ -16,6 +16,7 @@ from .._settings import Settings
 
 if TYPE_CHECKING:
     from .._calls import Terms
+    from .meeting import Meeting
     from .messages import Message
     from .requests import CollectiveRequest, Moving
 
@@ -35,16 +36,18 @@ class Channel:
     Making one is collective over `comm`.
     """
 
-    def __init__(self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int) -> None:
+    def __init__(self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int, meeting: Any = None) -> None:
         self.settings = settings
-        self.is_checked = settings.check == "collective"
+        self.meeting: Meeting | None = meeting
+        # Where the ranks meet in shared memory they have to, check or no check, and comparing costs nothing.
+        self.is_checked = settings.check == "collective" or meeting is not None
         self.spins = spins
         self.name = name
         self.rank, self.size = comm.rank, comm.size
         self.sync, self.data = comm.Dup(), comm.Dup()
         for private in (self.sync, self.data):
             private.Set_errhandler(MPI.ERRORS_RETURN)
-        self.calls = 0  # collective calls begun here; a report compares it between ranks
+        self._calls = 0
         self.messages = 0  # large messages sent from here; their data is told apart by it
         self.exchanges = 0
         self.held: list[Message] = []  # messages that a wrong receive did not accept
@@ -52,14 +55,14 @@ class Channel:
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
-        self._turn = threading.Lock()
+        self.turn = threading.Lock()  # whose it is; never given back once the channel is closed
         self._closed: tuple[str, type[DcompError]] | None = None
         self._mine = np.empty(_checks.BYTES, np.uint8)
         self._agreed = np.empty(_checks.BYTES, np.uint8)
         self._mine_view = memoryview(self._mine)  # type: ignore[arg-type]
-        self._check = self._persistent_check()
+        self._check = None if meeting is not None else self._persistent_check()
         self.id = int.from_bytes(self.sync.bcast(os.urandom(7) if self.rank == 0 else None), "little")
-        self.members = _world_ranks(comm)
+        self.members = world_ranks(comm)
         channels[self.id] = self
 
     def _persistent_check(self) -> MPI.Prequest | None:
@@ -72,8 +75,10 @@ class Channel:
     def begin_exchange(self, claim: bytes) -> Callable[[], Any]:
         """Find the least of every entry of all ranks' claims; true when `agreed` has it.
 
-        One allreduce of 128 bytes.
+        In shared memory, or by one allreduce of 128 bytes.
         """
+        if self.meeting is not None:
+            return self.meeting.begin(claim)
         self._mine_view[:] = claim
         if self._check is None:
             return self.sync.Iallreduce([self._mine, MPI.INT64_T], [self._agreed, MPI.INT64_T], MPI.MIN).Test
@@ -82,12 +87,23 @@ class Channel:
 
     def agreed(self) -> bytes:
         """The verdict of the exchange that has ended."""
+        if self.meeting is not None:
+            return self.meeting.verdict or b""
         return self._agreed.tobytes()
 
     def exchange(self, claim: bytes) -> Steps:
         """Both, as steps."""
         yield self.begin_exchange(claim)
         return self.agreed()
+
+    @property
+    def calls(self) -> int:
+        """How many collective calls have begun here; a report compares it between ranks."""
+        return self._calls if self.meeting is None else self.meeting.calls
+
+    def count_call(self) -> None:
+        """A collective call begins; in shared memory the exchange itself counts."""
+        self._calls += 1
 
     def enter(self, function: str) -> None:
         """Take the turn; every public call does.
@@ -96,18 +112,18 @@ class Channel:
         ------
         UsageError     If the communicator cannot be used any more, or another thread is using it.
         """
-        if not self._turn.acquire(False):
+        if not self.turn.acquire(False):
             self._wait_for_turn(function)
 
     def leave(self) -> None:
         """Give the turn back."""
         if self._closed is None:
-            self._turn.release()
+            self.turn.release()
 
     def try_enter(self) -> bool:
         """Take the turn if it is free: for the progress thread, which must never hinder a call."""
         self.helps += 1
-        if self._turn.acquire(False):
+        if self.turn.acquire(False):
             return True
         self.helps += 1
         return False
@@ -117,6 +133,10 @@ class Channel:
         self.leave()
         self.helps += 1
 
+    def make_progress(self) -> None:
+        """Let MPI work on what this rank has sent: a peer that waits for it may be who this rank waits for."""
+        self.sync.Iprobe()
+
     def move_messages(self) -> None:
         """Move messages on, whose data follows their header; the caller has the turn."""
         for request in list(self.moving):
@@ -125,7 +145,7 @@ class Channel:
     def _wait_for_turn(self, function: str) -> None:
         while self._closed is None:
             helps = self.helps
-            if self._turn.acquire(timeout=1e-3):
+            if self.turn.acquire(timeout=1e-3):
                 return
             if helps == self.helps and helps % 2 == 0:  # it was not the progress thread
                 raise UsageError(
@@ -138,8 +158,7 @@ class Channel:
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""
         self._closed = (reason, kind)
-        self._turn = threading.Lock()
-        self._turn.acquire()
+        self.turn.acquire(False)
         self.unstarted.clear()
         self.moving.clear()
 
@@ -147,12 +166,15 @@ class Channel:
         """Free the private communicators; collective. The caller has the turn."""
         if self._check is not None:
             self._check.Free()
+        if self.meeting is not None:
+            self.sync.Barrier()  # until then a rank may be looking at this one's place
+            self.meeting.close()
         self.sync.Free()
         self.data.Free()
         self.close("it has been freed")
 
 
-def _world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
+def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
     """The ranks in MPI_COMM_WORLD of a communicator's members."""
     group, world = comm.Get_group(), MPI.COMM_WORLD.Get_group()
     ranks = tuple(MPI.Group.Translate_ranks(group, range(comm.size), world))

@@ -145,14 +145,15 @@ class Route:
         arguments = self._arguments(_raw(send), _raw(received), x is out and send is received and x is not None)
 
         def finish() -> Any:
-            return self._deliver(received, out)
+            return self.deliver(received, out)
 
         parts = None
         if self.parts is not None:
             parts = self.parts(_raw(send), _raw(received))
         return Transfer(self, arguments, finish, pack, parts)
 
-    def _deliver(self, received: np.ndarray | None, out: np.ndarray | None) -> Any:
+    def deliver(self, received: np.ndarray | None, out: np.ndarray | None) -> Any:
+        """The result for the user, from what has arrived."""
         if received is None:
             return None
         if self.identity is not None:

@@ -87,6 +87,13 @@ def _compiled(op: Op, dtype: np.dtype) -> MPI.Op:
 
 
 @cache
+def fold_function(op: Op, dtype: np.dtype) -> int | None:
+    """The address of a C function that combines arrays of native `dtype`; None where no compiler here knows it."""
+    folder = op.folder(dtype)
+    return None if folder is None else folder.address
+
+
+@cache
 def unit(itemsize: int) -> MPI.Datatype:
     """An MPI datatype that moves elements of this size unchanged."""
     known = {1: MPI.BYTE, 2: MPI.INT16_T, 4: MPI.INT32_T, 8: MPI.INT64_T}

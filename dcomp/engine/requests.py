@@ -30,20 +30,28 @@ def carry_out(channel: Channel, call: Call) -> Any:
             start_all(channel, call.function)
         verdict = None
         if channel.is_checked or terms is None or terms.needs_layout:
-            channel.calls += 1
+            channel.count_call()
             wait(channel.begin_exchange(call.claim.packed), channel, call.function)
             verdict = channel.agreed()
         elif channel.settings.timeout is not None:  # without a check, only a barrier tells who is missing
             wait(channel.sync.Ibarrier().Test, channel, call.function)
-        route = None if terms is None else terms.routes.get(verdict)
-        if route is None:
-            route = run(channel, call.function, find_route(channel, call, verdict))
-        return route.run(call.x, call.out)
+        return conclude(channel, call, verdict)
     except KeyboardInterrupt:
         channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
         raise
     finally:
         channel.leave()
+
+
+def conclude(channel: Channel, call: Call, verdict: bytes | None) -> Any:
+    """Carry out a blocking call on which the ranks gave `verdict`; the caller has the turn."""
+    terms = call.terms
+    route = None if terms is None else terms.routes.get(verdict)
+    if route is None:
+        route = run(channel, call.function, find_route(channel, call, verdict))
+    if terms is not None:
+        call.route = terms.routes.get(verdict)
+    return route.run(call.x, call.out)
 
 
 def agree_on_route(channel: Channel, call: Call) -> Steps:
@@ -52,7 +60,7 @@ def agree_on_route(channel: Channel, call: Call) -> Steps:
         raise located(call.fault, channel)
     terms, verdict = call.terms, None
     if channel.is_checked or terms is None or terms.needs_layout:
-        channel.calls += 1
+        channel.count_call()
         verdict = yield from channel.exchange(call.claim.packed)
     route = None if terms is None else terms.routes.get(verdict)
     if route is None:
@@ -67,7 +75,11 @@ def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
         agreed, repeatable = assume(terms), True
     else:
         agreed, repeatable = yield from agree(channel, call, verdict)
-    route = make_route(channel, terms, agreed)
+    route: Any = make_route(channel, terms, agreed)
+    if channel.meeting is not None:
+        from .shared import share  # where memory is shared numba has been started
+
+        route = share(channel, route) or route
     if repeatable:
         terms.routes[verdict] = route
     return route

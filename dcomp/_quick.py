@@ -1,0 +1,297 @@
+"""Collectives of ranks that share a node: calls that have been made before, from Python in one step.
+
+These take the place of a communicator's methods. A call of the same collective on an array of the same shape and
+dtype as before needs nothing to be worked out: one compiled function compares it with the other ranks' and, if
+it is small, carries it out. Any other call goes the ordinary way, which then remembers it here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _table as table
+from ._calls import Call, describe
+from ._ops import SUM
+from .engine.requests import carry_out, conclude
+from .engine.waiting import wait
+
+_KEPT = 1024  # calls per communicator
+MISSED = object()  # instead of a result
+
+
+class _Made(NamedTuple):
+    """A call that has been made, as the next one like it needs it."""
+
+    route: Any
+    entry: int
+    make: Any  # makes the array of the result; None: this rank gets none
+    shape: Any
+    dtype: Any
+    returns_x: bool  # the root of bcast
+
+
+class _Quick:
+    """The calls of one communicator that have been made before."""
+
+    def __init__(self, channel: Any) -> None:
+        # Only here, for where ranks share memory numba has been started.
+        from .engine.meeting import DATA
+        from .engine.shared import SharedRoute, carry
+        from .kernels import exchange
+
+        self.channel, self.meeting = channel, channel.meeting
+        self.made: dict[tuple, _Made] = {}
+        self.has_met = False  # the ranks are here for a call that is not the one made before; this rank has the turn
+        self.exchange, self.data, self._carry, self._kind = exchange, DATA, carry, SharedRoute
+
+    def go_on(self, said: int, made: _Made, x: Any, y: Any, out: Any) -> Any:
+        """Bring a call to its end that `exchange.call` could not end, and give the turn back.
+
+        MISSED, and keep the turn, if the ranks make another call than they did before.
+        """
+        channel, meeting, ex = self.channel, self.meeting, self.exchange
+        function = made.route.terms.function
+        try:
+            if said == ex.WAITING:
+
+                def is_here() -> bool:
+                    nonlocal said
+                    said = ex.resume(meeting.state)
+                    if said == ex.WAITING:
+                        channel.make_progress()
+                    return said != ex.WAITING
+
+                wait(is_here, channel, function)
+            if said == ex.WORKING:
+                said = self._carry(channel, meeting, function)
+            if said == ex.UNKNOWN:
+                self.has_met = True
+                return MISSED
+            if said == ex.ELSEWHERE:
+                return made.route.mpi.run(x, out)
+            return x if made.returns_x else y
+        except KeyboardInterrupt:
+            channel.close(f"{function} in it was interrupted, so the ranks are out of step")
+            raise
+        finally:
+            if not self.has_met:
+                channel.leave()
+
+    def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
+        """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
+        result = self._conclude(call) if self.has_met else carry_out(self.channel, call)
+        route = call.route
+        # A large result for an `out` in ordinary memory takes the ordinary way, through the heap.
+        if (
+            key is not None
+            and isinstance(route, self._kind)
+            and route.is_plain
+            and not route.scalar
+            and (call.out is None or (route.is_small and route.identity is None))
+        ):
+            if len(self.made) >= _KEPT:
+                self.made.clear()
+            self.made[key] = _Made(
+                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only
+            )
+        return result
+
+    def _maker(self, route: Any) -> Callable | None:
+        """What makes the array of a result."""
+        if not route.makes:
+            return None
+        make = np.empty if route.is_small else self._from_heap
+        if route.identity is None:
+            return make
+
+        def make_identity(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+            result = make(shape, dtype)
+            result[...] = route.identity
+            return result
+
+        return make_identity
+
+    def _conclude(self, call: Call) -> Any:
+        channel = self.channel
+        self.has_met = False
+        try:
+            if self.meeting.verdict is None:
+                wait(self.meeting.show(call.claim.packed), channel, call.function)
+            return conclude(channel, call, self.meeting.verdict)
+        except KeyboardInterrupt:
+            channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
+            raise
+        finally:
+            channel.leave()
+
+    def _from_heap(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        result = self.meeting.segment.empty(shape, dtype)
+        return np.empty(shape, dtype) if result is None else result
+
+
+def use_shared_calls(comm: Any) -> None:
+    """Put quick calls in the place of the methods of a communicator whose ranks meet in shared memory."""
+    for call in _quick_calls(comm._channel, _Quick(comm._channel)):
+        setattr(comm, call.__name__, call)
+
+
+def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
+    # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
+    known, ndarray, unstarted = quick.made, np.ndarray, channel.unstarted
+    acquire, release = channel.turn.acquire, channel.turn.release
+    state, go, data, refused = quick.meeting.state, quick.exchange.call, quick.data, quick.exchange.REFUSED
+    finish = quick.go_the_ordinary_way
+
+    def attempt(key: tuple, x: Any, out: Any) -> Any:
+        """The result of a call made before; MISSED if it has to go the ordinary way."""
+        try:
+            made = known.get(key)
+        except TypeError:  # an argument that cannot be one; the ordinary way says so
+            return MISSED
+        if made is None or unstarted or not acquire(False):
+            return MISSED
+        try:
+            _, entry, make, shape, dtype, returns_x = made
+            y = make(shape, dtype) if out is None and make is not None else out
+            said = go(state, entry, 0 if x is None else id(x), 0 if y is None or returns_x else id(y), data)
+        except KeyboardInterrupt:
+            channel.close("a call in it was interrupted, so the ranks are out of step")
+            raise
+        if said:
+            if said == refused:
+                release()
+                return MISSED
+            return quick.go_on(said, made, x, y, out)
+        release()
+        return x if returns_x else y
+
+    def barrier() -> None:
+        key = ("barrier",)
+        if attempt(key, None, None) is MISSED:
+            finish(key, describe(channel, table.BARRIER))
+
+    def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
+        key = None
+        if type(root) is int and out is None and (x is None or type(x) is ndarray):
+            key = ("bcast", root) if x is None else ("bcast", root, x.dtype, x.shape)
+            if (result := attempt(key, x, None)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.BCAST, x, out, root=root))
+
+    def scatter(x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        key = None
+        if (
+            type(root) is type(axis) is int
+            and counts is None
+            and (x is None or type(x) is ndarray)
+            and (out is None or type(out) is ndarray)
+        ):
+            key = ("scatter", axis, root, layout(x), layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        call = describe(channel, table.SCATTER, x, out, axis=axis, counts=counts, root=root)
+        return finish(key, call)
+
+    def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray and type(root) is type(axis) is int and counts is None:
+            key = ("gather", axis, root, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        call = describe(channel, table.GATHER, x, out, axis=axis, counts=counts, root=root)
+        return finish(key, call)
+
+    def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray and type(axis) is int and counts is None:
+            key = ("allgather", axis, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.ALLGATHER, x, out, axis=axis, counts=counts))
+
+    def alltoall(
+        x: Any,
+        *,
+        split_axis: int = 0,
+        concat_axis: int = 0,
+        send_counts: Any = None,
+        recv_counts: Any = None,
+        out: Any = None,
+    ) -> Any:
+        key = None
+        if type(x) is ndarray and split_axis == 0 == concat_axis and send_counts is None is recv_counts:
+            key = ("alltoall", x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        call = describe(
+            channel, table.ALLTOALL, x, out,
+            axis=split_axis, concat_axis=concat_axis, counts=send_counts, recv_counts=recv_counts,
+        )  # fmt: skip
+        return finish(key, call)
+
+    def reduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray and type(root) is int:
+            key = ("reduce", op, root, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.REDUCE, x, out, op=op, root=root))
+
+    def allreduce(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray:
+            key = ("allreduce", op, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.ALLREDUCE, x, out, op=op))
+
+    def reduce_scatter(x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray and type(axis) is int and counts is None:
+            key = ("reduce_scatter", op, axis, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, op=op, axis=axis, counts=counts))
+
+    def scan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray:
+            key = ("scan", op, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.SCAN, x, out, op=op))
+
+    def exscan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        key = None
+        if type(x) is ndarray:
+            key = ("exscan", op, x.dtype, x.shape)
+            if out is not None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, out)) is not MISSED:
+                return result
+        return finish(key, describe(channel, table.EXSCAN, x, out, op=op))
+
+    def layout(array: Any) -> tuple | None:
+        """What of an array belongs to a key; unhashable if it is none."""
+        if array is None:
+            return None
+        return (array.dtype, array.shape) if type(array) is ndarray else ([],)
+
+    return [
+        barrier, bcast, scatter, gather, allgather, alltoall, reduce, allreduce, reduce_scatter, scan, exscan
+    ]  # fmt: skip

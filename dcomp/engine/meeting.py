@@ -1,0 +1,139 @@
+"""Where the ranks of one node meet: a place in shared memory for each communicator.
+
+Here the ranks compare what they call. Every rank shows a token of its claim; only the tokens of all ranks together
+that were not seen before make the ranks show the claims themselves.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from mpi4py import MPI
+
+from .. import _checks
+from ..kernels import exchange
+from .segment import Segment, address_of
+
+# How often a wait looks, and then gives its core away, before it returns to Python: some 30 us where ranks have
+# a core each; where they share cores, looking keeps the rank away that is waited for.
+_APART, _CROWDED = (2000, 0), (20, 50)
+_VERDICTS = 4096  # kept per communicator
+DATA = object.__basicsize__  # where an array object has the address of its data
+
+
+class Meeting:
+    """A rank's side of the meeting place of a communicator whose ranks share a node; collective over `comm`.
+
+    Attributes
+    ----------
+    state : int          Address of what the compiled functions keep.
+    segment : Segment    Where results come from.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, segment: Segment, block: np.ndarray, is_crowded: bool) -> None:
+        self.segment = segment
+        self._block = block
+        segment.pin(block)
+        block[: exchange.SLOTS] = 0
+        offsets = np.empty(comm.size, np.int64)
+        comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
+        self._blocks = offsets + segment.base
+        self._scratch = np.empty(2 * exchange.PIECE, np.uint8)
+        words = self._words = np.zeros(exchange.STATE, np.int64)
+        words[exchange.BASE] = segment.base
+        words[exchange.RANK], words[exchange.SIZE] = comm.rank, comm.size
+        words[exchange.SPINS], words[exchange.YIELDS] = _CROWDED if is_crowded else _APART
+        words[exchange.BLOCKS] = address_of(self._blocks)
+        words[exchange.SEGMENT] = segment.nbytes
+        words[exchange.SCRATCH] = address_of(self._scratch)
+        self.state = address_of(words)
+        self._size, self._make_progress = comm.size, comm.Iprobe
+        self._shown = 0  # exchanges in which claims were shown
+        self._verdicts: dict[int, bytes] = {}  # the same on all ranks, since each is learnt by all at once
+
+    def begin(self, claim: bytes) -> Callable[[], bool]:
+        """Arrive with a claim; what is returned is true when the verdict of all ranks is known."""
+        exchange.post(self.state, token_of(claim))
+        learns: Callable[[], bool] | None = None
+
+        def is_known() -> bool:
+            nonlocal learns
+            if learns is not None:
+                return learns()
+            if not self._all_are_here():
+                return False
+            if self.verdict is None:
+                learns = self.show(claim)
+                return False
+            return True
+
+        return is_known
+
+    def show(self, claim: bytes) -> Callable[[], bool]:
+        """After an arrival without a verdict, which all ranks find alike: show the claim; true when all have."""
+        parity = int(self._words[exchange.EPOCH] + 1) & 1
+        self._place(int(self._words[exchange.RANK]), parity)[:] = np.frombuffer(claim, np.uint8)
+        self._shown += 1
+        exchange.post(self.state, token_of(claim))
+
+        def is_known() -> bool:
+            if not self._all_are_here():
+                return False
+            claims = [self._place(rank, parity).view(np.int64) for rank in range(self._size)]
+            if len(self._verdicts) >= _VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[self.combined] = np.minimum.reduce(claims).tobytes()
+            return True
+
+        return is_known
+
+    def _all_are_here(self) -> bool:
+        if exchange.arrived(self.state) == exchange.DONE:
+            return True
+        self._make_progress()
+        return False
+
+    @property
+    def calls(self) -> int:
+        """How many collective calls have begun here."""
+        return int(self._words[exchange.EPOCH]) - self._shown
+
+    @property
+    def combined(self) -> int:
+        """What tells all ranks' tokens, of the exchange that has ended."""
+        return int(self._words[exchange.COMBINED])
+
+    @property
+    def verdict(self) -> bytes | None:
+        """The verdict of the exchange that has ended; None if these tokens have not been seen together before."""
+        return self._verdicts.get(self.combined)
+
+    def _place(self, rank: int, parity: int) -> np.ndarray:
+        """The claim that a rank shows in even or odd exchanges."""
+        start = int(self._blocks[rank]) - self.segment.base + exchange.CLAIM + _checks.BYTES * parity
+        return self.segment.bytes[start : start + _checks.BYTES]
+
+    def close(self) -> None:
+        """Give the place back, when no rank looks at it any more."""
+        self.segment.unpin(self._block)
+
+
+def make_meeting(comm: MPI.Intracomm, segment: Segment, is_crowded: bool) -> Meeting | None:
+    """The meeting place of a communicator; None if a rank's heap is full. Collective over `comm`."""
+    block = segment.block(exchange.BLOCK)
+    if not comm.allreduce(block is not None, MPI.LAND) or block is None:
+        return None
+    return Meeting(comm, segment, block, is_crowded)
+
+
+@lru_cache(4096)
+def token_of(claim: bytes) -> int:
+    """A claim as one number, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(claim, digest_size=8).digest(), "little", signed=True)
+
+
+def knows_arrays() -> bool:
+    """Whether compiled code finds an array's data and flags where it looks for them."""
+    array = np.empty((2, 3))
+    return exchange.look(id(array), DATA) == address_of(array) and not exchange.look(id(array.T), DATA)

@@ -1,0 +1,180 @@
+"""Memory that all ranks of a node have mapped: a heap for each rank, from which results come.
+
+One anonymous file (memfd_create) made by the first rank of the node, opened by the others through ``/proc``: it has
+no name in any directory, so nothing of it can be left behind, whatever ends the job.
+"""
+
+import ctypes
+import os
+import sys
+from collections import deque
+
+
+import numpy as np
+from mpi4py import MPI
+
+_HUGE = 2 << 20  # bytes of a huge page
+_COLLAPSE = 25  # MADV_COLLAPSE, Linux 6.1
+_RESERVE = (0, 0x4022)  # PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+_SHARE = (3, 0x4011)  # PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE
+_STAGGER = 4096 * 33  # heaps that lie a power of two apart would meet in the same sets of the caches
+_SMALLEST = 1 << 12
+_LOOKS = 4  # blocks looked at before a whole pool is, or a new block is made
+
+
+class Segment:
+    """The node's memory as one rank has it mapped.
+
+    Attributes
+    ----------
+    base : int       Where it begins, in this process.
+    nbytes : int     All heaps together.
+    bytes : array of uint8     The memory itself.
+    """
+
+    def __init__(self, base: int, heap: int, index: int, ranks: int) -> None:
+        self.base, self.nbytes = base, heap * ranks
+        self.bytes = np.frombuffer((ctypes.c_char * self.nbytes).from_address(base), np.uint8)
+        self._top = heap * index + index * _STAGGER
+        self._end = heap * (index + 1)
+        self._pools: dict[int, _Pool] = {}
+        self._pinned: list[np.ndarray] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+        """A new array in this rank's heap; None if the heap is full.
+
+        The block is free again when neither the array nor a view of it is left.
+        """
+        count = dtype.itemsize
+        for extent in shape:
+            count *= extent
+        block = self.block(count)
+        return None if block is None else np.ndarray(shape, dtype, block)
+
+    def block(self, nbytes: int) -> np.ndarray | None:
+        """At least so many bytes, aligned to 4096 of them; None if the heap is full."""
+        size = _size_class(nbytes)
+        pool = self._pools.get(size)
+        if pool is None:
+            pool = self._pools[size] = _Pool()
+        block = pool.take()
+        return block if block is not None else self._grow(pool, size)
+
+    def pin(self, block: np.ndarray) -> None:
+        """Keep a block until `unpin`, whoever forgets it: others may be looking at it."""
+        self._pinned.append(block)
+
+    def unpin(self, block: np.ndarray) -> None:
+        """Undo `pin`."""
+        self._pinned = [one for one in self._pinned if one is not block]
+
+    def _grow(self, pool: "_Pool", size: int) -> np.ndarray | None:
+        nbytes = max(size, _HUGE)
+        if self._top + nbytes > self._end:
+            return None
+        start, self._top = self._top, self._top + nbytes
+        self._make_huge(start, nbytes)
+        for offset in range(start, start + nbytes - size + 1, size):
+            memory = (ctypes.c_char * size).from_address(self.base + offset)
+            pool.blocks.append(np.frombuffer(memory, np.uint8))
+        return pool.blocks[-1]
+
+    def _make_huge(self, start: int, nbytes: int) -> None:
+        """Fault memory in, in huge pages where the kernel gives them: a touch of each, then one call for all."""
+        for offset in range(start, start + nbytes, _HUGE):
+            ctypes.c_char.from_address(self.base + offset).value = b"\0"
+        _libc.madvise(ctypes.c_void_p(self.base + start), ctypes.c_size_t(nbytes), _COLLAPSE)
+
+
+class _Pool:
+    """Blocks of one size. A block is free when only the pool refers to it."""
+
+    def __init__(self) -> None:
+        self.blocks: deque[np.ndarray] = deque()
+        self._since = 0  # blocks asked for since all were looked at
+
+    def take(self) -> np.ndarray | None:
+        """A free block, if one is found."""
+        blocks, self._since = self.blocks, self._since + 1
+        looks = min(_LOOKS, len(blocks))
+        if self._since > len(blocks):  # seldom enough to cost little, often enough to find what is free
+            looks, self._since = len(blocks), 0
+        for _ in range(looks):
+            block = blocks[0]
+            blocks.rotate(-1)
+            if sys.getrefcount(block) == _FREE:
+                return block
+        return None
+
+
+def _references_to_a_free_block() -> int:
+    blocks = deque([np.empty(0)])
+    block = blocks[0]
+    return sys.getrefcount(block)
+
+
+_FREE = _references_to_a_free_block()
+
+
+def _size_class(nbytes: int) -> int:
+    """Sizes at four steps between powers of two: at most a quarter of a block is lost."""
+    if nbytes <= _SMALLEST:
+        return _SMALLEST
+    step = max(1 << ((nbytes - 1).bit_length() - 3), _SMALLEST)
+    return -(-nbytes // step) * step
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+
+
+def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None, str]:
+    """The segment of a node's ranks, or None and why there is none; collective over `node`.
+
+    Parameters
+    ----------
+    heap : bytes per rank, or None: half of the node's memory, shared out evenly
+    """
+    if heap is None:
+        heap = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * node.size)
+    heap = int(node.allreduce(heap, MPI.MIN)) // _HUGE * _HUGE
+    fault, segment, descriptor = "", None, -1
+    try:
+        if node.rank == 0:
+            descriptor = os.memfd_create("dcomp")
+            os.ftruncate(descriptor, heap * node.size)
+    except (OSError, AttributeError) as error:
+        fault = f"memfd_create: {error}"
+    owner, number, fault = node.bcast((os.getpid(), descriptor, fault))
+    if not fault:
+        try:
+            if node.rank != 0:
+                descriptor = os.open(f"/proc/{owner}/fd/{number}", os.O_RDWR)
+            segment = Segment(_map(descriptor, heap * node.size), heap, node.rank, node.size)
+        except OSError as error:
+            fault = f"rank {node.rank} of the node cannot map the memory of its first rank: {error}"
+    faults = [one for one in node.allgather(fault) if one]
+    if descriptor >= 0:
+        os.close(descriptor)
+    return (None, faults[0]) if faults else (segment, "")
+
+
+def _map(descriptor: int, nbytes: int) -> int:
+    """Map a file at a multiple of the huge page."""
+    reserved = _mmap(0, nbytes + _HUGE, _RESERVE, -1)
+    return _mmap(-(-reserved // _HUGE) * _HUGE, nbytes, _SHARE, descriptor)
+
+
+def _mmap(address: int, nbytes: int, how: tuple[int, int], descriptor: int) -> int:
+    result = _libc.mmap(address, nbytes, *how, descriptor, 0)
+    if result in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(result)
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where an array's data begins."""
+    return array.__array_interface__["data"][0]
+
+

@@ -1,0 +1,230 @@
+"""How the ranks of one node carry out a collective through shared memory.
+
+A `SharedRoute` holds the entry that the compiled functions of `kernels/exchange.py` work from: which bytes of whose
+array go where. It keeps MPI's route beside it: for non-blocking and persistent calls, and for calls in which a rank
+has no place in shared memory to receive. Where blocks are cut along another axis than the first, x is packed and the
+result unpacked, as for MPI.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._calls import Terms
+from .._layout import block_counts, displacements
+from .._table import Shape
+from ..kernels import exchange as ex
+from . import mpi
+from .channel import Channel
+from .meeting import DATA, Meeting, token_of
+from .operations import fold_function
+from .segment import address_of
+from .waiting import wait
+
+_SMALL = 8192  # bytes of x up to which every rank reads all ranks' x
+_CHUNK = 65536  # bytes that one rank puts in for another at a time
+_THROUGH_HEAP = 1 << 20  # bytes of a result for an `out` in ordinary memory that may take a way through the heap
+
+_FOLD_RULES = {
+    "allreduce": ex.ALL, "reduce": ex.AT_ROOT, "reduce_scatter": ex.OWN, "scan": ex.PREFIX, "exscan": ex.BEFORE
+}  # fmt: skip
+
+
+class SharedRoute:
+    """How one rank takes part in a collective among the ranks of a node.
+
+    Attributes
+    ----------
+    entry : int              Address of what the compiled functions read.
+    makes : bool             Whether this rank makes a new array for its result.
+    sends_only : bool        Whether it is the root of bcast, whose result is x.
+    is_plain : bool          Whether arrays in C order are used as they are.
+    """
+
+    def __init__(self, channel: Channel, meeting: Meeting, route: mpi.Route, words: np.ndarray) -> None:
+        self.channel, self.meeting, self.mpi = channel, meeting, route
+        self.terms, self.shape, self.scalar, self.dtype = route.terms, route.shape, route.scalar, route.dtype
+        self._words = words
+        self.entry = address_of(words)
+        self.is_small = bool(words[ex.IS_SMALL])
+        self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
+        self.makes = self.shape is not None and not self.sends_only
+        self.identity = route.identity
+        self.is_plain = not (route.axis or route.join or route.native != route.dtype)
+
+    def bind(self, x: np.ndarray | None, out: np.ndarray | None) -> mpi.Transfer:
+        """MPI's transfer, for calls that do not block."""
+        return self.mpi.bind(x, out)
+
+    def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
+        """Move the data of a blocking call on which the ranks have agreed, and return the result."""
+        send = x
+        if x is not None and not (self.is_plain and x.flags.c_contiguous):
+            source = np.moveaxis(x, self.mpi.axis, 0) if self.mpi.axis else x
+            send = np.ascontiguousarray(source, self.mpi.native)
+            send = send.reshape(source.shape)
+        received = self._place_for_result(x, out)
+        self._words[ex.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
+        state, function = self.meeting.state, self.terms.function
+        ex.tell(state, self.entry, id(send) if send is not None else 0, id(received) if received is not None else 0, DATA)
+        said = carry(self.channel, self.meeting, function)
+        if said == ex.ELSEWHERE:
+            return self.mpi.run(x, out)
+        if self.sends_only:
+            return self._root_result(x, out)
+        return self.mpi.deliver(received, out)
+
+    def _place_for_result(self, x: np.ndarray | None, out: np.ndarray | None) -> np.ndarray | None:
+        """Where the result arrives: `out` itself where that can be, else a new array."""
+        if not self.makes:
+            return None
+        route, segment = self.mpi, self.meeting.segment
+        join, shape = route.join, self.shape or ()
+        front = (shape[join], *shape[:join], *shape[join + 1 :]) if join else shape
+        if out is not None and not join and route.native == out.dtype and out.flags.c_contiguous:
+            # In place, a block that arrives may fall on what has not been sent.
+            overlaps = out is x and self.terms.row.name in ("alltoall", "exscan")
+            is_shared = 0 <= address_of(out) - segment.base < segment.nbytes
+            if not overlaps and (self.is_small or is_shared or out.nbytes > _THROUGH_HEAP):
+                return out
+        if not self.is_small:
+            result = segment.empty(front, route.native)
+            if result is not None:
+                return result
+        return np.empty(front, route.native)
+
+    def _root_result(self, x: Any, out: np.ndarray | None) -> Any:
+        """What bcast returns on the root."""
+        if out is not None:
+            if out is not x:
+                np.copyto(out, x)
+            return out
+        if self.scalar:
+            return x[()]
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+
+
+def carry(channel: Channel, meeting: Meeting, function: str) -> int:
+    """Move the data to the end: DONE, or ELSEWHERE."""
+    said = ex.carry(meeting.state)
+    if said == ex.WORKING:
+
+        def ended() -> bool:
+            nonlocal said
+            said = ex.carry(meeting.state)
+            if said != ex.WORKING:
+                return True
+            channel.make_progress()
+            return False
+
+        wait(ended, channel, function)
+    return said
+
+
+def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
+    """The route through shared memory; None where the data goes through MPI. All ranks come to the same answer."""
+    words = _words(route)
+    if words is None or channel.meeting is None:
+        return None
+    words[ex.TOKEN] = token_of(route.terms.claim.packed)
+    return SharedRoute(channel, channel.meeting, route, words)
+
+
+def _words(route: mpi.Route) -> np.ndarray | None:
+    terms, agreed = route.terms, route.agreed
+    size, rank, kind = terms.size, terms.rank, terms.row.shape
+    words = np.zeros(ex.ROWS + ex.ROW * size, np.int64)
+    rows = words[ex.ROWS :].reshape(size, ex.ROW)
+    item = max(route.native.itemsize, 1)
+    words[ex.ITEM] = item
+    if kind is Shape.NONE:
+        words[ex.KIND], words[ex.IS_SMALL] = ex.NOTHING, 1
+        return words
+    if kind in (Shape.ELEMENTWISE, Shape.REDUCE_SPLIT):
+        longest = _lay_fold(route, words, rows)
+    else:
+        longest = _lay_move(route, words, rows)
+    if longest is None:
+        return None
+    words[ex.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
+    words[ex.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
+    if longest <= _SMALL and longest * size <= 8 * _SMALL:
+        words[ex.IS_SMALL], words[ex.CHUNK] = 1, longest
+        words[ex.PAYLOAD] = words[ex.X_BYTES] if not terms.row.from_root or terms.rank == terms.root else 0
+    return words
+
+
+def _lay_move(route: mpi.Route, words: np.ndarray, rows: np.ndarray) -> int | None:
+    """bcast, scatter, gather, allgather and alltoall: blocks as they are. The longest x in bytes."""
+    terms, agreed, name = route.terms, route.agreed, route.terms.row.name
+    size, rank, root = terms.size, terms.rank, terms.root
+    words[ex.KIND], words[ex.ROOT] = ex.MOVE, root
+    item = route.dtype.itemsize
+    if name == "bcast":
+        total = prod(route.shape or ()) * item
+        words[ex.RULE], words[ex.WEIGHT] = ex.AT_ROOT, total
+        if rank == root:
+            rows[:, ex.LENGTH] = total
+            rows[root, ex.LENGTH] = 0
+        else:
+            rows[root, ex.ARRIVING] = total
+        return total
+    if name == "alltoall":
+        if terms.axis != terms.concat_axis or not agreed.even or agreed.big:
+            return None
+        total = prod(terms.x_shape or ()) * item
+        block = total // size
+        words[ex.WEIGHT] = total
+        rows[:, ex.LENGTH] = rows[:, ex.ARRIVING] = block
+        rows[:, ex.FROM] = rows[:, ex.HERE] = np.arange(size) * block
+        rows[:, ex.TO] = rows[:, ex.THERE] = rank * block
+        return total
+    # Blocks along an axis, of which every rank knows all lengths.
+    like = route.shape if route.shape is not None else terms.x_shape or ()
+    axis = terms.axis % len(like)
+    step = prod(like[:axis]) * prod(like[axis + 1 :]) * item
+    lengths = np.array(agreed.counts, np.int64) * step
+    starts = np.array(displacements(agreed.counts), np.int64) * step
+    total = words[ex.WEIGHT] = int(lengths.sum())
+    if name == "scatter":
+        words[ex.RULE] = ex.AT_ROOT
+        if rank == root:
+            rows[:, ex.LENGTH], rows[:, ex.FROM] = lengths, starts
+        rows[root, ex.ARRIVING], rows[root, ex.THERE] = lengths[rank], starts[rank]
+        return total
+    if name == "gather":
+        rows[root, ex.LENGTH], rows[root, ex.TO] = lengths[rank], starts[rank]
+    else:
+        words[ex.RULE] = ex.ALL
+        rows[:, ex.LENGTH], rows[:, ex.TO] = lengths[rank], starts[rank]
+    if route.shape is not None:
+        rows[:, ex.ARRIVING], rows[:, ex.HERE] = lengths, starts
+    return int(lengths.max())
+
+
+def _lay_fold(route: mpi.Route, words: np.ndarray, rows: np.ndarray) -> int | None:
+    """The reductions: each rank combines a slice. The bytes of x."""
+    terms, item = route.terms, max(route.native.itemsize, 1)
+    function = fold_function(terms.op, route.native)
+    if function is None or item > ex.PIECE:
+        return None
+    total = prod(terms.x_shape or ()) * item
+    words[ex.KIND], words[ex.RULE], words[ex.ROOT] = ex.FOLD, _FOLD_RULES[terms.row.name], terms.root
+    words[ex.FUNCTION], words[ex.WEIGHT] = function, total
+    if terms.row.shape is Shape.REDUCE_SPLIT:
+        shape = terms.x_shape or (1,)
+        step = prod(shape) // max(shape[terms.axis], 1) * item
+        lengths = np.array(route.agreed.counts, np.int64) * step
+        rows[:, ex.FROM] = np.array(displacements(route.agreed.counts), np.int64) * step
+    else:
+        line = max(64 // item, 1)  # slices begin at cache lines
+        elements = np.array(block_counts(-(-(total // item) // line), terms.size), np.int64) * line
+        starts = np.minimum(np.array(displacements(tuple(elements)), np.int64), total // item)
+        lengths = np.minimum(elements, total // item - starts) * item
+        rows[:, ex.FROM] = rows[:, ex.TO] = starts * item
+    rows[:, ex.LENGTH] = lengths
+    most = min(_CHUNK, (ex.BLOCK - ex.RING) // (4 * terms.size))
+    chunk = max(min(most, int(lengths.max())) // item, 1) * item
+    words[ex.CHUNK], words[ex.ROUNDS] = chunk, max(-(-int(lengths.max()) // chunk), 1)
+    return total
