@@ -36,14 +36,15 @@ class _Quick:
 
     def __init__(self, channel: Any) -> None:
         # Only here, for where ranks share memory numba has been started.
-        from .engine.meeting import DATA
         from .engine.shared import SharedRoute, carry
         from .kernels import exchange
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
         self.has_met = False  # the ranks are here for a call that is not the one made before; this rank has the turn
-        self.exchange, self.data, self._carry, self._kind = exchange, DATA, carry, SharedRoute
+        self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
+        # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
+        self.call = exchange.call.overloads[exchange.call.signatures[0]].entry_point
 
     def go_on(self, said: int, made: _Made, x: Any, y: Any, out: Any) -> Any:
         """Bring a call to its end that `exchange.call` could not end, and give the turn back.
@@ -76,7 +77,7 @@ class _Quick:
             raise
         finally:
             if not self.has_met:
-                channel.leave()
+                channel.leave_quick_call()
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
@@ -101,7 +102,7 @@ class _Quick:
         """What makes the array of a result."""
         if not route.makes:
             return None
-        make = np.empty if route.is_small else self._from_heap
+        make = np.empty if route.is_small else self.meeting.segment.maker(route.result_bytes)
         if route.identity is None:
             return make
 
@@ -123,11 +124,7 @@ class _Quick:
             channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
             raise
         finally:
-            channel.leave()
-
-    def _from_heap(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        result = self.meeting.segment.empty(shape, dtype)
-        return np.empty(shape, dtype) if result is None else result
+            channel.leave_quick_call()
 
 
 def use_shared_calls(comm: Any) -> None:
@@ -139,8 +136,7 @@ def use_shared_calls(comm: Any) -> None:
 def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
     # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
     known, ndarray, unstarted = quick.made, np.ndarray, channel.unstarted
-    acquire, release = channel.turn.acquire, channel.turn.release
-    state, go, data, refused = quick.meeting.state, quick.exchange.call, quick.data, quick.exchange.REFUSED
+    go, refused = quick.call, quick.exchange.REFUSED
     finish = quick.go_the_ordinary_way
 
     def attempt(key: tuple, x: Any, out: Any) -> Any:
@@ -149,21 +145,17 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
             made = known.get(key)
         except TypeError:  # an argument that cannot be one; the ordinary way says so
             return MISSED
-        if made is None or unstarted or not acquire(False):
+        if made is None or unstarted:
             return MISSED
         try:
             _, entry, make, shape, dtype, returns_x = made
             y = make(shape, dtype) if out is None and make is not None else out
-            said = go(state, entry, 0 if x is None else id(x), 0 if y is None or returns_x else id(y), data)
-        except KeyboardInterrupt:
+            said = go(entry, 0 if x is None else id(x), 0 if y is None or returns_x else id(y))
+        except KeyboardInterrupt:  # it may have come before the call or after
             channel.close("a call in it was interrupted, so the ranks are out of step")
             raise
         if said:
-            if said == refused:
-                release()
-                return MISSED
-            return quick.go_on(said, made, x, y, out)
-        release()
+            return MISSED if said == refused else quick.go_on(said, made, x, y, out)
         return x if returns_x else y
 
     def barrier() -> None:

@@ -24,6 +24,8 @@ core is written past the caches (`copy_streamed`) where the cores share none, or
 (`copy_requested`) where they do; plain stores to lines in another core's cache take several times as long.
 """
 
+from numba import int64
+
 from ._jit import jit, jit_briefly
 from ._memory import (
     combine, copy, copy_requested, copy_streamed, cycles, load, pause, peek, peek32, poke, sched_yield, store,
@@ -38,12 +40,12 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 # The state: this rank's side of a meeting place; int64 each.
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
-    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED,
-) = range(22)  # fmt: skip
+    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY,
+) = range(23)  # fmt: skip
 STATE = 32
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.
-TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES = range(14)
+TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES, OF_STATE, DATA = range(16)
 ROWS, ROW = 16, 6
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
@@ -51,12 +53,14 @@ FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
 NOTHING, MOVE, FOLD = range(3)  # kinds
 ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combination
 
+REQUEST, STREAM = range(2)  # ways to write what leaves the core
 PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset
 DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED = range(6)  # what the functions say
 
 _CONTIGUOUS = 1  # in an array's flags
 _IN_ORDER = 1 | 1024  # and writeable
 _FAR = 350  # cycles of a flag barrier, from which on the cores share no cache
+_BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
 _STREAMED = 16 << 20  # bytes of a call that do not fit any cache
 _PROBE_EVERY = 64 << 20
 _PROBES = 12
@@ -144,7 +148,11 @@ def _deposit(state, entry, x):
     """Put x, or the first chunk of it, where the others find it; nobody has to be here for that."""
     rank = peek(state + 8 * RANK)
     if peek(entry + 8 * IS_SMALL):
-        copy(_payload(state, rank, peek(entry + 8 * CHUNK)), x, peek(entry + 8 * PAYLOAD))
+        longest, nbytes = peek(entry + 8 * CHUNK), peek(entry + 8 * PAYLOAD)
+        if longest <= IN_LINE:
+            copy(_payload(state, rank, longest), x, nbytes)
+        else:
+            _send(_how(state), _payload(state, rank, longest), x, nbytes)
     elif peek(entry + 8 * KIND) == FOLD and _offset(state, x) == PRIVATE:
         _put_in(state, entry, x, 0)
 
@@ -177,85 +185,8 @@ def _result_offset(state, y):
     return offset if offset >= 0 else NOWHERE
 
 
-@jit_briefly
-def post(state, token):
-    """Arrive at a call of which this rank does not know yet how it will be carried out."""
-    poke(state + 8 * EPOCH, peek(state + 8 * EPOCH) + 1)
-    _post(state, token, LATER, LATER, 0)
-
-
-@jit_briefly
-def arrived(state):
-    """Whether all ranks are here: DONE or WAITING."""
-    return DONE if _arrived(state) else WAITING
-
-
-@jit_briefly
-def tell(state, entry, x, y, data):
-    """After `post`, or UNKNOWN: say where the arrays are, which are in C order, so that `carry` can go on."""
-    x = peek(x + data) if x != 0 else 0
-    y = peek(y + data) if y != 0 else 0
-    _begin(state, entry, x, y)
-    _deposit(state, entry, x)
-    late = _block(state, peek(state + 8 * RANK)) + LATE
-    poke(late + 8, _offset(state, x))
-    poke(late + 16, _result_offset(state, y))
-    store(late, peek(state + 8 * EPOCH))
-
-
-@jit_briefly
-def call(state, entry, x, y, data):
-    """Arrive, compare, and carry out a small call that has been made before.
-
-    x and y are addresses of Python's array objects, 0 for none; `data` is where in them the address of the data
-    stands, after which follow: number of dimensions, extents, strides, base, dtype, flags, each in 8 bytes
-    (numpy's ndarrayobject.h, PyArrayObject_fields).
-
-    Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
-    not the expected ones; REFUSED, if an array is not in C
-    order, the result cannot be written, or they overlap, and then nothing has happened.
-    """
-    if x != 0:
-        if peek32(x + data + 48) & _CONTIGUOUS == 0:
-            return REFUSED
-        x = peek(x + data)
-    if y != 0:
-        if peek32(y + data + 48) & _IN_ORDER != _IN_ORDER:
-            return REFUSED
-        y = peek(y + data)
-        if x != 0 and x != y and x < y + peek(entry + 8 * Y_BYTES) and y < x + peek(entry + 8 * X_BYTES):
-            return REFUSED
-    poke(state + 8 * EPOCH, peek(state + 8 * EPOCH) + 1)
-    _begin(state, entry, x, y)
-    _deposit(state, entry, x)
-    expected = peek(entry + 8 * EXPECTED)
-    _post(state, peek(entry + 8 * TOKEN), _offset(state, x), _result_offset(state, y), expected)
-    if not _arrived(state):
-        return WAITING
-    if peek(state + 8 * COMBINED) != expected:
-        return UNKNOWN
-    if peek(entry + 8 * IS_SMALL):
-        return _carry_small(state)
-    return WORKING
-
-
-@jit_briefly
-def look(array, data):
-    """The address of the data of an array object in C order, else 0; `data` as in `call`."""
-    return peek(array + data) if peek32(array + data + 48) & _CONTIGUOUS else 0
-
-
-@jit_briefly
-def resume(state):
-    """`call`, after WAITING."""
-    if not _arrived(state):
-        return WAITING
-    entry = peek(state + 8 * ENTRY)
-    return WORKING if peek(state + 8 * COMBINED) == peek(entry + 8 * EXPECTED) else UNKNOWN
-
-
 @jit
-def carry(state):
+def _carry(state):
     """Move the data of a call on which the ranks agree: DONE; WORKING, and call again; ELSEWHERE: it is MPI's,
     since a rank has nowhere in the segment to receive.
     """
@@ -364,11 +295,9 @@ def _look_around(state, entry):
             return ELSEWHERE
         if _x_offset(state, other) == PRIVATE:
             direct = 0
-    is_near = peek(state + 8 * ROUND) < _FAR or peek(state + 8 * SPINS) < 100
-    streamed = peek(entry + 8 * WEIGHT) >= _STREAMED
-    how = 2 if is_near and not streamed else 1
+    how = _how(state)
     poke(state + 8 * DIRECT, direct)
-    poke(state + 8 * HOW, how)
+    poke(state + 8 * HOW, STREAM if peek(entry + 8 * WEIGHT) >= _STREAMED else how)
     poke(state + 8 * PUT, 1)
     poke(state + 8 * TAKEN, 0)
     poke(state + 8 * PHASE, 1)
@@ -376,9 +305,16 @@ def _look_around(state, entry):
 
 
 @jit
+def _how(state):
+    """How to write to lines in another core's cache, as the last probe says; ranks that share cores share caches."""
+    is_near = peek(state + 8 * ROUND) < _FAR or peek(state + 8 * SPINS) < 100
+    return REQUEST if is_near else STREAM
+
+
+@jit
 def _send(how, target, source, nbytes):
     """Write what leaves this core."""
-    if how == 1:
+    if how == STREAM:
         copy_streamed(target, source, nbytes)
     else:
         copy_requested(target, source, nbytes)
@@ -423,13 +359,13 @@ def _put_in(state, entry, x, chunk):
     """Copy a chunk of every other rank's slice of x into this rank's ring."""
     size, rank = peek(state + 8 * SIZE), peek(state + 8 * RANK)
     room = peek(entry + 8 * CHUNK)
-    is_near = peek(state + 8 * ROUND) < _FAR or peek(state + 8 * SPINS) < 100
+    how = _how(state)
     for other in range(size):
         row = _row(entry, other)
         length = min(room, peek(row + 8 * LENGTH) - chunk * room)
         if other != rank and length > 0:
             slot = _ring_slot(state, entry, rank, chunk, other)
-            _send(2 if is_near else 1, slot, x + peek(row + 8 * FROM) + chunk * room, length)
+            _send(how, slot, x + peek(row + 8 * FROM) + chunk * room, length)
 
 
 @jit
@@ -520,7 +456,7 @@ def _deliver(state, other, place, source, length):
     if other != peek(state + 8 * RANK):
         target = peek(state + 8 * BASE) + _y_offset(state, other) + place
         _send(peek(state + 8 * HOW), target, source, length)
-    elif peek(state + 8 * HOW) == 1:
+    elif peek(state + 8 * HOW) == STREAM:
         copy_streamed(peek(state + 8 * Y) + place, source, length)
     else:
         copy(peek(state + 8 * Y) + place, source, length)
@@ -542,3 +478,105 @@ def _probe(state):
                 store(mine, before + _PROBES)
                 return
     poke(state + 8 * ROUND, (cycles() - began) // (_PROBES - 4))
+
+
+@jit_briefly
+def post(state, token):
+    """Arrive at a call of which this rank does not know yet how it will be carried out."""
+    poke(state + 8 * EPOCH, peek(state + 8 * EPOCH) + 1)
+    _post(state, token, LATER, LATER, 0)
+
+
+@jit_briefly
+def arrived(state):
+    """Whether all ranks are here: DONE or WAITING."""
+    return DONE if _arrived(state) else WAITING
+
+
+@jit_briefly
+def tell(entry, x, y):
+    """After `post`, or UNKNOWN: say where the arrays are, which are in C order, so that `carry` can go on."""
+    state, data = peek(entry + 8 * OF_STATE), peek(entry + 8 * DATA)
+    x = peek(x + data) if x != 0 else 0
+    y = peek(y + data) if y != 0 else 0
+    _begin(state, entry, x, y)
+    _deposit(state, entry, x)
+    late = _block(state, peek(state + 8 * RANK)) + LATE
+    poke(late + 8, _offset(state, x))
+    poke(late + 16, _result_offset(state, y))
+    store(late, peek(state + 8 * EPOCH))
+
+
+@jit_briefly
+def call(entry, x, y):
+    """Arrive, compare, and carry out a small call that has been made before.
+
+    x and y are addresses of Python's array objects, 0 for none. The state and where an array object has the address
+    of its data stand in the entry; after that follow number of dimensions, extents, strides, base, dtype and flags,
+    each in 8 bytes (numpy's ndarrayobject.h, PyArrayObject_fields).
+
+    Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
+    not the expected ones: all but DONE keep the turn. REFUSED, and nothing has happened, if another thread has the
+    turn, an array is not in C order, the result cannot be written, or they overlap.
+    """
+    state, data = peek(entry + 8 * OF_STATE), peek(entry + 8 * DATA)
+    if peek(state + 8 * BUSY):
+        return REFUSED
+    if x != 0:
+        if peek32(x + data + 48) & _CONTIGUOUS == 0:
+            return REFUSED
+        x = peek(x + data)
+    if y != 0:
+        if peek32(y + data + 48) & _IN_ORDER != _IN_ORDER:
+            return REFUSED
+        y = peek(y + data)
+        if x != 0 and x != y and x < y + peek(entry + 8 * Y_BYTES) and y < x + peek(entry + 8 * X_BYTES):
+            return REFUSED
+    poke(state + 8 * BUSY, 1)
+    poke(state + 8 * EPOCH, peek(state + 8 * EPOCH) + 1)
+    _begin(state, entry, x, y)
+    _deposit(state, entry, x)
+    expected = peek(entry + 8 * EXPECTED)
+    _post(state, peek(entry + 8 * TOKEN), _offset(state, x), _result_offset(state, y), expected)
+    if not _arrived(state):
+        return WAITING
+    if peek(state + 8 * COMBINED) != expected:
+        return UNKNOWN
+    if peek(entry + 8 * WEIGHT) > _BRIEF:
+        return WORKING
+    said = _carry(state)
+    if said == DONE:
+        poke(state + 8 * BUSY, 0)
+    return said
+
+
+@jit_briefly
+def take(state):
+    """Take the turn: whether no one had it. No other thread comes between, for the GIL is not given away."""
+    if peek(state + 8 * BUSY):
+        return False
+    poke(state + 8 * BUSY, 1)
+    return True
+
+
+@jit_briefly
+def look(array, data):
+    """The address of the data of an array object in C order, else 0; its own address stands `data` bytes in it."""
+    return peek(array + data) if peek32(array + data + 48) & _CONTIGUOUS else 0
+
+
+@jit_briefly
+def resume(state):
+    """`call`, after WAITING."""
+    if not _arrived(state):
+        return WAITING
+    entry = peek(state + 8 * ENTRY)
+    return WORKING if peek(state + 8 * COMBINED) == peek(entry + 8 * EXPECTED) else UNKNOWN
+
+
+@jit
+def carry(state):
+    """Bring a call to its end, the GIL released; what `_carry` says."""
+    return _carry(state)
+
+call.compile((int64, int64, int64))  # so that its machine code can be called without the dispatcher

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
@@ -55,7 +56,7 @@ class Channel:
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
-        self.turn = threading.Lock()  # whose it is; never given back once the channel is closed
+        self._turn = threading.Lock()  # whose it is; never given back once the channel is closed
         self._closed: tuple[str, type[DcompError]] | None = None
         self._mine = np.empty(_checks.BYTES, np.uint8)
         self._agreed = np.empty(_checks.BYTES, np.uint8)
@@ -112,18 +113,34 @@ class Channel:
         ------
         UsageError     If the communicator cannot be used any more, or another thread is using it.
         """
-        if not self.turn.acquire(False):
+        if not self._take_turn(0):
             self._wait_for_turn(function)
+
+    def _take_turn(self, patience: float) -> bool:
+        """Take the turn; where there is a meeting it has a turn of its own, for its quick calls take no lock."""
+        if not (self._turn.acquire(timeout=patience) if patience else self._turn.acquire(False)):
+            return False
+        if self.meeting is None or self.meeting.take_turn():
+            return True
+        self._turn.release()
+        return False
 
     def leave(self) -> None:
         """Give the turn back."""
         if self._closed is None:
-            self.turn.release()
+            if self.meeting is not None:
+                self.meeting.give_turn()
+            self._turn.release()
+
+    def leave_quick_call(self) -> None:
+        """Give the turn of the meeting back, which a quick call has taken alone."""
+        if self._closed is None and self.meeting is not None:
+            self.meeting.give_turn()
 
     def try_enter(self) -> bool:
         """Take the turn if it is free: for the progress thread, which must never hinder a call."""
         self.helps += 1
-        if self.turn.acquire(False):
+        if self._take_turn(0):
             return True
         self.helps += 1
         return False
@@ -145,8 +162,10 @@ class Channel:
     def _wait_for_turn(self, function: str) -> None:
         while self._closed is None:
             helps = self.helps
-            if self.turn.acquire(timeout=1e-3):
+            if self._take_turn(1e-3):
                 return
+            if self.meeting is not None:
+                time.sleep(1e-4)
             if helps == self.helps and helps % 2 == 0:  # it was not the progress thread
                 raise UsageError(
                     f"{function}: another thread is in a call on {self.name} on rank {self.rank} of {self.size}. "
@@ -158,7 +177,9 @@ class Channel:
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""
         self._closed = (reason, kind)
-        self.turn.acquire(False)
+        self._turn.acquire(False)
+        if self.meeting is not None:
+            self.meeting.take_turn()
         self.unstarted.clear()
         self.moving.clear()
 

@@ -47,6 +47,7 @@ class Meeting:
         words[exchange.BLOCKS] = address_of(self._blocks)
         words[exchange.SEGMENT] = segment.nbytes
         words[exchange.SCRATCH] = address_of(self._scratch)
+        words[exchange.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(words)
         self._size, self._make_progress = comm.size, comm.Iprobe
         self._shown = 0  # exchanges in which claims were shown
@@ -93,6 +94,14 @@ class Meeting:
             return True
         self._make_progress()
         return False
+
+    def take_turn(self) -> bool:
+        """Whether this thread has the turn now; the compiled `call` takes it in the same way."""
+        return exchange.take(self.state)
+
+    def give_turn(self) -> None:
+        """Give the turn back."""
+        self._words[exchange.BUSY] = 0
 
     @property
     def calls(self) -> int:

@@ -6,8 +6,9 @@ no name in any directory, so nothing of it can be left behind, whatever ends the
 
 import ctypes
 import os
-import sys
 from collections import deque
+from collections.abc import Callable
+from sys import getrefcount
 
 
 import numpy as np
@@ -51,12 +52,29 @@ class Segment:
         block = self.block(count)
         return None if block is None else np.ndarray(shape, dtype, block)
 
+    def maker(self, nbytes: int) -> Callable[[tuple[int, ...], np.dtype], np.ndarray]:
+        """A function that makes arrays of so many bytes: in the heap, or if it is full in ordinary memory."""
+        size = _size_class(nbytes)
+        pool = self._pool(size)
+        take, ndarray = pool.take, np.ndarray
+
+        def make(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+            block = take()
+            if block is None:
+                block = self._grow(pool, size)
+            return np.empty(shape, dtype) if block is None else ndarray(shape, dtype, block)
+
+        return make
+
+    def _pool(self, size: int) -> "_Pool":
+        if size not in self._pools:
+            self._pools[size] = _Pool()
+        return self._pools[size]
+
     def block(self, nbytes: int) -> np.ndarray | None:
         """At least so many bytes, aligned to 4096 of them; None if the heap is full."""
         size = _size_class(nbytes)
-        pool = self._pools.get(size)
-        if pool is None:
-            pool = self._pools[size] = _Pool()
+        pool = self._pool(size)
         block = pool.take()
         return block if block is not None else self._grow(pool, size)
 
@@ -95,14 +113,20 @@ class _Pool:
 
     def take(self) -> np.ndarray | None:
         """A free block, if one is found."""
-        blocks, self._since = self.blocks, self._since + 1
+        blocks = self.blocks
+        if blocks:
+            block = blocks[0]
+            blocks.rotate(-1)
+            if getrefcount(block) == _FREE:
+                return block
+        self._since += 1
         looks = min(_LOOKS, len(blocks))
         if self._since > len(blocks):  # seldom enough to cost little, often enough to find what is free
             looks, self._since = len(blocks), 0
         for _ in range(looks):
             block = blocks[0]
             blocks.rotate(-1)
-            if sys.getrefcount(block) == _FREE:
+            if getrefcount(block) == _FREE:
                 return block
         return None
 
@@ -110,7 +134,7 @@ class _Pool:
 def _references_to_a_free_block() -> int:
     blocks = deque([np.empty(0)])
     block = blocks[0]
-    return sys.getrefcount(block)
+    return getrefcount(block)
 
 
 _FREE = _references_to_a_free_block()

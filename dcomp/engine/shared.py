@@ -22,7 +22,8 @@ from .operations import fold_function
 from .segment import address_of
 from .waiting import wait
 
-_SMALL = 8192  # bytes of x up to which every rank reads all ranks' x
+# Bytes of x up to which every rank reads all ranks' x: of blocks that are moved, and of arrays that are combined.
+_SMALL_MOVE, _SMALL_FOLD = 8192, 2048
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
 _THROUGH_HEAP = 1 << 20  # bytes of a result for an `out` in ordinary memory that may take a way through the heap
 
@@ -37,6 +38,7 @@ class SharedRoute:
     Attributes
     ----------
     entry : int              Address of what the compiled functions read.
+    result_bytes : int       Of this rank's result.
     makes : bool             Whether this rank makes a new array for its result.
     sends_only : bool        Whether it is the root of bcast, whose result is x.
     is_plain : bool          Whether arrays in C order are used as they are.
@@ -47,6 +49,7 @@ class SharedRoute:
         self.terms, self.shape, self.scalar, self.dtype = route.terms, route.shape, route.scalar, route.dtype
         self._words = words
         self.entry = address_of(words)
+        self.result_bytes = int(words[ex.Y_BYTES])
         self.is_small = bool(words[ex.IS_SMALL])
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
@@ -66,9 +69,8 @@ class SharedRoute:
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
         self._words[ex.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
-        state, function = self.meeting.state, self.terms.function
-        ex.tell(state, self.entry, id(send) if send is not None else 0, id(received) if received is not None else 0, DATA)
-        said = carry(self.channel, self.meeting, function)
+        ex.tell(self.entry, 0 if send is None else id(send), 0 if received is None else id(received))
+        said = carry(self.channel, self.meeting, self.terms.function)
         if said == ex.ELSEWHERE:
             return self.mpi.run(x, out)
         if self.sends_only:
@@ -127,6 +129,7 @@ def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
     words = _words(route)
     if words is None or channel.meeting is None:
         return None
+    words[ex.OF_STATE], words[ex.DATA] = channel.meeting.state, DATA
     words[ex.TOKEN] = token_of(route.terms.claim.packed)
     return SharedRoute(channel, channel.meeting, route, words)
 
@@ -149,7 +152,8 @@ def _words(route: mpi.Route) -> np.ndarray | None:
         return None
     words[ex.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
     words[ex.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
-    if longest <= _SMALL and longest * size <= 8 * _SMALL:
+    small = _SMALL_FOLD if words[ex.KIND] == ex.FOLD else _SMALL_MOVE
+    if longest <= small and longest * size <= 8 * small:
         words[ex.IS_SMALL], words[ex.CHUNK] = 1, longest
         words[ex.PAYLOAD] = words[ex.X_BYTES] if not terms.row.from_root or terms.rank == terms.root else 0
     return words
