@@ -52,9 +52,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
         self._owned = owned
-        self._channel = Channel(
-            mpi_comm, name, _world_map.settings(), _world_map.spins(), _world_map.meeting(mpi_comm)
-        )
+        self._channel = Channel(mpi_comm, name, _world_map.settings(), _world_map.spins(), _world_map.meeting(mpi_comm))
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False

@@ -37,12 +37,13 @@ class _Quick:
     def __init__(self, channel: Any) -> None:
         # Only here, for where ranks share memory numba has been started.
         from .engine.shared import SharedRoute, carry
-        from .kernels import exchange
+        from .kernels import exchange, words
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
         self.has_met = False  # the ranks are here for a call that is not the one made before; this rank has the turn
         self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
+        self.words = words
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
         self.call = exchange.call.overloads[exchange.call.signatures[0]].entry_point
 
@@ -51,25 +52,25 @@ class _Quick:
 
         MISSED, and keep the turn, if the ranks make another call than they did before.
         """
-        channel, meeting, ex = self.channel, self.meeting, self.exchange
+        channel, meeting, exchange, w = self.channel, self.meeting, self.exchange, self.words
         function = made.route.terms.function
         try:
-            if said == ex.WAITING:
+            if said == w.WAITING:
 
                 def is_here() -> bool:
                     nonlocal said
-                    said = ex.resume(meeting.state)
-                    if said == ex.WAITING:
+                    said = exchange.resume(meeting.state)
+                    if said == w.WAITING:
                         channel.make_progress()
-                    return said != ex.WAITING
+                    return said != w.WAITING
 
                 wait(is_here, channel, function)
-            if said == ex.WORKING:
+            if said == w.WORKING:
                 said = self._carry(channel, meeting, function)
-            if said == ex.UNKNOWN:
+            if said == w.UNKNOWN:
                 self.has_met = True
                 return MISSED
-            if said == ex.ELSEWHERE:
+            if said == w.ELSEWHERE:
                 return made.route.mpi.run(x, out)
             return x if made.returns_x else y
         except KeyboardInterrupt:
@@ -93,9 +94,7 @@ class _Quick:
         ):
             if len(self.made) >= _KEPT:
                 self.made.clear()
-            self.made[key] = _Made(
-                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only
-            )
+            self.made[key] = _Made(route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only)
         return result
 
     def _maker(self, route: Any) -> Callable | None:
@@ -136,7 +135,7 @@ def use_shared_calls(comm: Any) -> None:
 def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
     # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
     known, ndarray, unstarted = quick.made, np.ndarray, channel.unstarted
-    go, refused = quick.call, quick.exchange.REFUSED
+    go, refused = quick.call, quick.words.REFUSED
     finish = quick.go_the_ordinary_way
 
     def attempt(key: tuple, x: Any, out: Any) -> Any:
@@ -164,7 +163,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
             finish(key, describe(channel, table.BARRIER))
 
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(root) is int and out is None and (x is None or type(x) is ndarray):
             key = ("bcast", root) if x is None else ("bcast", root, x.dtype, x.shape)
             if (result := attempt(key, x, None)) is not MISSED:
@@ -172,7 +171,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, describe(channel, table.BCAST, x, out, root=root))
 
     def scatter(x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if (
             type(root) is type(axis) is int
             and counts is None
@@ -186,7 +185,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, call)
 
     def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray and type(root) is type(axis) is int and counts is None:
             key = ("gather", axis, root, x.dtype, x.shape)
             if out is not None:
@@ -197,7 +196,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, call)
 
     def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray and type(axis) is int and counts is None:
             key = ("allgather", axis, x.dtype, x.shape)
             if out is not None:
@@ -215,7 +214,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         recv_counts: Any = None,
         out: Any = None,
     ) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray and split_axis == 0 == concat_axis and send_counts is None is recv_counts:
             key = ("alltoall", x.dtype, x.shape)
             if out is not None:
@@ -229,7 +228,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, call)
 
     def reduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray and type(root) is int:
             key = ("reduce", op, root, x.dtype, x.shape)
             if out is not None:
@@ -239,7 +238,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, describe(channel, table.REDUCE, x, out, op=op, root=root))
 
     def allreduce(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray:
             key = ("allreduce", op, x.dtype, x.shape)
             if out is not None:
@@ -249,7 +248,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, describe(channel, table.ALLREDUCE, x, out, op=op))
 
     def reduce_scatter(x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray and type(axis) is int and counts is None:
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
             if out is not None:
@@ -259,7 +258,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, op=op, axis=axis, counts=counts))
 
     def scan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray:
             key = ("scan", op, x.dtype, x.shape)
             if out is not None:
@@ -269,7 +268,7 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         return finish(key, describe(channel, table.SCAN, x, out, op=op))
 
     def exscan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key = None
+        key: tuple | None = None
         if type(x) is ndarray:
             key = ("exscan", op, x.dtype, x.shape)
             if out is not None:

@@ -1,5 +1,6 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,12 +61,21 @@ def survey(world: MPI.Intracomm) -> str | None:
     return fault
 
 
-def _share_memory(node: MPI.Intracomm, settings: Settings) -> tuple[Any, str]:
+def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
     """The node's segment, or None and the reason; collective over the ranks of the node."""
     if node.size == 1:
         return None, "one rank on the node has no one to share memory with"
     # Only here, for it takes numba to start.
     from .engine.meeting import knows_arrays
+    from .kernels import exchange
+
+    # One rank compiles, if this has never been done on the machine, and the others find it in the cache.
+    if node.rank == 0:
+        exchange.compile_all()
+    ready = node.Ibarrier()
+    while not ready.Test():
+        time.sleep(1e-3)
+    exchange.compile_all()
     from .engine.segment import make_segment
 
     if not node.allreduce(knows_arrays(), MPI.LAND):

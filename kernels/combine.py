@@ -8,7 +8,6 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-
 # void function(void *a, void *b, int *length, MPI_Datatype *datatype):  b[i] = a[i] op b[i]
 _SIGNATURE = types.void(types.voidptr, types.voidptr, types.CPointer(types.intc), types.CPointer(types.voidptr))
 

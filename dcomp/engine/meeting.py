@@ -13,6 +13,7 @@ from mpi4py import MPI
 
 from .. import _checks
 from ..kernels import exchange
+from ..kernels import words as w
 from .segment import Segment, address_of
 
 # How often a wait looks, and then gives its core away, before it returns to Python: some 30 us where ranks have
@@ -35,20 +36,20 @@ class Meeting:
         self.segment = segment
         self._block = block
         segment.pin(block)
-        block[: exchange.SLOTS] = 0
+        block[: w.SLOTS] = 0
         offsets = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
         self._blocks = offsets + segment.base
-        self._scratch = np.empty(2 * exchange.PIECE, np.uint8)
-        words = self._words = np.zeros(exchange.STATE, np.int64)
-        words[exchange.BASE] = segment.base
-        words[exchange.RANK], words[exchange.SIZE] = comm.rank, comm.size
-        words[exchange.SPINS], words[exchange.YIELDS] = _CROWDED if is_crowded else _APART
-        words[exchange.BLOCKS] = address_of(self._blocks)
-        words[exchange.SEGMENT] = segment.nbytes
-        words[exchange.SCRATCH] = address_of(self._scratch)
-        words[exchange.SINCE] = 1 << 62  # the first call that is not small probes
-        self.state = address_of(words)
+        self._scratch = np.empty(2 * w.PIECE, np.uint8)
+        state = self._words = np.zeros(w.STATE, np.int64)
+        state[w.BASE] = segment.base
+        state[w.RANK], state[w.SIZE] = comm.rank, comm.size
+        state[w.SPINS], state[w.YIELDS] = _CROWDED if is_crowded else _APART
+        state[w.BLOCKS] = address_of(self._blocks)
+        state[w.SEGMENT] = segment.nbytes
+        state[w.SCRATCH] = address_of(self._scratch)
+        state[w.SINCE] = 1 << 62  # the first call that is not small probes
+        self.state = address_of(state)
         self._size, self._make_progress = comm.size, comm.Iprobe
         self._shown = 0  # exchanges in which claims were shown
         self._verdicts: dict[int, bytes] = {}  # the same on all ranks, since each is learnt by all at once
@@ -73,8 +74,8 @@ class Meeting:
 
     def show(self, claim: bytes) -> Callable[[], bool]:
         """After an arrival without a verdict, which all ranks find alike: show the claim; true when all have."""
-        parity = int(self._words[exchange.EPOCH] + 1) & 1
-        self._place(int(self._words[exchange.RANK]), parity)[:] = np.frombuffer(claim, np.uint8)
+        parity = int(self._words[w.EPOCH] + 1) & 1
+        self._place(int(self._words[w.RANK]), parity)[:] = np.frombuffer(claim, np.uint8)
         self._shown += 1
         exchange.post(self.state, token_of(claim))
 
@@ -90,7 +91,7 @@ class Meeting:
         return is_known
 
     def _all_are_here(self) -> bool:
-        if exchange.arrived(self.state) == exchange.DONE:
+        if exchange.arrived(self.state) == w.DONE:
             return True
         self._make_progress()
         return False
@@ -101,17 +102,17 @@ class Meeting:
 
     def give_turn(self) -> None:
         """Give the turn back."""
-        self._words[exchange.BUSY] = 0
+        self._words[w.BUSY] = 0
 
     @property
     def calls(self) -> int:
         """How many collective calls have begun here."""
-        return int(self._words[exchange.EPOCH]) - self._shown
+        return int(self._words[w.EPOCH]) - self._shown
 
     @property
     def combined(self) -> int:
         """What tells all ranks' tokens, of the exchange that has ended."""
-        return int(self._words[exchange.COMBINED])
+        return int(self._words[w.COMBINED])
 
     @property
     def verdict(self) -> bytes | None:
@@ -120,7 +121,7 @@ class Meeting:
 
     def _place(self, rank: int, parity: int) -> np.ndarray:
         """The claim that a rank shows in even or odd exchanges."""
-        start = int(self._blocks[rank]) - self.segment.base + exchange.CLAIM + _checks.BYTES * parity
+        start = int(self._blocks[rank]) - self.segment.base + w.CLAIM + _checks.BYTES * parity
         return self.segment.bytes[start : start + _checks.BYTES]
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class Meeting:
 
 def make_meeting(comm: MPI.Intracomm, segment: Segment, is_crowded: bool) -> Meeting | None:
     """The meeting place of a communicator; None if a rank's heap is full. Collective over `comm`."""
-    block = segment.block(exchange.BLOCK)
+    block = segment.block(w.BLOCK)
     if not comm.allreduce(block is not None, MPI.LAND) or block is None:
         return None
     return Meeting(comm, segment, block, is_crowded)

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from sys import getrefcount
-
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -35,7 +35,7 @@ class Segment:
 
     def __init__(self, base: int, heap: int, index: int, ranks: int) -> None:
         self.base, self.nbytes = base, heap * ranks
-        self.bytes = np.frombuffer((ctypes.c_char * self.nbytes).from_address(base), np.uint8)
+        self.bytes = _bytes_at(base, self.nbytes)
         self._top = heap * index + index * _STAGGER
         self._end = heap * (index + 1)
         self._pools: dict[int, _Pool] = {}
@@ -93,8 +93,7 @@ class Segment:
         start, self._top = self._top, self._top + nbytes
         self._make_huge(start, nbytes)
         for offset in range(start, start + nbytes - size + 1, size):
-            memory = (ctypes.c_char * size).from_address(self.base + offset)
-            pool.blocks.append(np.frombuffer(memory, np.uint8))
+            pool.blocks.append(_bytes_at(self.base + offset, size))
         return pool.blocks[-1]
 
     def _make_huge(self, start: int, nbytes: int) -> None:
@@ -129,6 +128,11 @@ class _Pool:
             if getrefcount(block) == _FREE:
                 return block
         return None
+
+
+def _bytes_at(address: int, nbytes: int) -> np.ndarray:
+    memory: Any = (ctypes.c_char * nbytes).from_address(address)
+    return np.frombuffer(memory, np.uint8)
 
 
 def _references_to_a_free_block() -> int:
@@ -200,5 +204,3 @@ def _mmap(address: int, nbytes: int, how: tuple[int, int], descriptor: int) -> i
 def address_of(array: np.ndarray) -> int:
     """Where an array's data begins."""
     return array.__array_interface__["data"][0]
-
-

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .._calls import Terms
 from .._layout import block_counts, displacements
 from .._table import Shape
-from ..kernels import exchange as ex
+from ..kernels import exchange
+from ..kernels import words as w
 from . import mpi
 from .channel import Channel
 from .meeting import DATA, Meeting, token_of
@@ -28,7 +28,7 @@ _CHUNK = 65536  # bytes that one rank puts in for another at a time
 _THROUGH_HEAP = 1 << 20  # bytes of a result for an `out` in ordinary memory that may take a way through the heap
 
 _FOLD_RULES = {
-    "allreduce": ex.ALL, "reduce": ex.AT_ROOT, "reduce_scatter": ex.OWN, "scan": ex.PREFIX, "exscan": ex.BEFORE
+    "allreduce": w.ALL, "reduce": w.AT_ROOT, "reduce_scatter": w.OWN, "scan": w.PREFIX, "exscan": w.BEFORE
 }  # fmt: skip
 
 
@@ -44,13 +44,13 @@ class SharedRoute:
     is_plain : bool          Whether arrays in C order are used as they are.
     """
 
-    def __init__(self, channel: Channel, meeting: Meeting, route: mpi.Route, words: np.ndarray) -> None:
+    def __init__(self, channel: Channel, meeting: Meeting, route: mpi.Route, entry: np.ndarray) -> None:
         self.channel, self.meeting, self.mpi = channel, meeting, route
         self.terms, self.shape, self.scalar, self.dtype = route.terms, route.shape, route.scalar, route.dtype
-        self._words = words
-        self.entry = address_of(words)
-        self.result_bytes = int(words[ex.Y_BYTES])
-        self.is_small = bool(words[ex.IS_SMALL])
+        self._entry = entry
+        self.entry = address_of(entry)
+        self.result_bytes = int(entry[w.Y_BYTES])
+        self.is_small = bool(entry[w.IS_SMALL])
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
         self.identity = route.identity
@@ -68,10 +68,10 @@ class SharedRoute:
             send = np.ascontiguousarray(source, self.mpi.native)
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
-        self._words[ex.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
-        ex.tell(self.entry, 0 if send is None else id(send), 0 if received is None else id(received))
+        self._entry[w.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
+        exchange.tell(self.entry, 0 if send is None else id(send), 0 if received is None else id(received))
         said = carry(self.channel, self.meeting, self.terms.function)
-        if said == ex.ELSEWHERE:
+        if said == w.ELSEWHERE:
             return self.mpi.run(x, out)
         if self.sends_only:
             return self._root_result(x, out)
@@ -109,13 +109,13 @@ class SharedRoute:
 
 def carry(channel: Channel, meeting: Meeting, function: str) -> int:
     """Move the data to the end: DONE, or ELSEWHERE."""
-    said = ex.carry(meeting.state)
-    if said == ex.WORKING:
+    said = exchange.carry(meeting.state)
+    if said == w.WORKING:
 
         def ended() -> bool:
             nonlocal said
-            said = ex.carry(meeting.state)
-            if said != ex.WORKING:
+            said = exchange.carry(meeting.state)
+            if said != w.WORKING:
                 return True
             channel.make_progress()
             return False
@@ -126,63 +126,63 @@ def carry(channel: Channel, meeting: Meeting, function: str) -> int:
 
 def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
     """The route through shared memory; None where the data goes through MPI. All ranks come to the same answer."""
-    words = _words(route)
-    if words is None or channel.meeting is None:
+    entry = _entry(route)
+    if entry is None or channel.meeting is None:
         return None
-    words[ex.OF_STATE], words[ex.DATA] = channel.meeting.state, DATA
-    words[ex.TOKEN] = token_of(route.terms.claim.packed)
-    return SharedRoute(channel, channel.meeting, route, words)
+    entry[w.OF_STATE], entry[w.DATA] = channel.meeting.state, DATA
+    entry[w.TOKEN] = token_of(route.terms.claim.packed)
+    return SharedRoute(channel, channel.meeting, route, entry)
 
 
-def _words(route: mpi.Route) -> np.ndarray | None:
-    terms, agreed = route.terms, route.agreed
-    size, rank, kind = terms.size, terms.rank, terms.row.shape
-    words = np.zeros(ex.ROWS + ex.ROW * size, np.int64)
-    rows = words[ex.ROWS :].reshape(size, ex.ROW)
+def _entry(route: mpi.Route) -> np.ndarray | None:
+    terms = route.terms
+    size, kind = terms.size, terms.row.shape
+    entry = np.zeros(w.ROWS + w.ROW * size, np.int64)
+    rows = entry[w.ROWS :].reshape(size, w.ROW)
     item = max(route.native.itemsize, 1)
-    words[ex.ITEM] = item
+    entry[w.ITEM] = item
     if kind is Shape.NONE:
-        words[ex.KIND], words[ex.IS_SMALL] = ex.NOTHING, 1
-        return words
+        entry[w.KIND], entry[w.IS_SMALL] = w.NOTHING, 1
+        return entry
     if kind in (Shape.ELEMENTWISE, Shape.REDUCE_SPLIT):
-        longest = _lay_fold(route, words, rows)
+        longest = _lay_fold(route, entry, rows)
     else:
-        longest = _lay_move(route, words, rows)
+        longest = _lay_move(route, entry, rows)
     if longest is None:
         return None
-    words[ex.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
-    words[ex.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
-    small = _SMALL_FOLD if words[ex.KIND] == ex.FOLD else _SMALL_MOVE
+    entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
+    entry[w.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
+    small = _SMALL_FOLD if entry[w.KIND] == w.FOLD else _SMALL_MOVE
     if longest <= small and longest * size <= 8 * small:
-        words[ex.IS_SMALL], words[ex.CHUNK] = 1, longest
-        words[ex.PAYLOAD] = words[ex.X_BYTES] if not terms.row.from_root or terms.rank == terms.root else 0
-    return words
+        entry[w.IS_SMALL], entry[w.CHUNK] = 1, longest
+        entry[w.PAYLOAD] = entry[w.X_BYTES] if not terms.row.from_root or terms.rank == terms.root else 0
+    return entry
 
 
-def _lay_move(route: mpi.Route, words: np.ndarray, rows: np.ndarray) -> int | None:
+def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | None:
     """bcast, scatter, gather, allgather and alltoall: blocks as they are. The longest x in bytes."""
     terms, agreed, name = route.terms, route.agreed, route.terms.row.name
     size, rank, root = terms.size, terms.rank, terms.root
-    words[ex.KIND], words[ex.ROOT] = ex.MOVE, root
+    entry[w.KIND], entry[w.ROOT] = w.MOVE, root
     item = route.dtype.itemsize
     if name == "bcast":
         total = prod(route.shape or ()) * item
-        words[ex.RULE], words[ex.WEIGHT] = ex.AT_ROOT, total
+        entry[w.RULE], entry[w.WEIGHT] = w.AT_ROOT, total
         if rank == root:
-            rows[:, ex.LENGTH] = total
-            rows[root, ex.LENGTH] = 0
+            rows[:, w.LENGTH] = total
+            rows[root, w.LENGTH] = 0
         else:
-            rows[root, ex.ARRIVING] = total
+            rows[root, w.ARRIVING] = total
         return total
     if name == "alltoall":
         if terms.axis != terms.concat_axis or not agreed.even or agreed.big:
             return None
         total = prod(terms.x_shape or ()) * item
         block = total // size
-        words[ex.WEIGHT] = total
-        rows[:, ex.LENGTH] = rows[:, ex.ARRIVING] = block
-        rows[:, ex.FROM] = rows[:, ex.HERE] = np.arange(size) * block
-        rows[:, ex.TO] = rows[:, ex.THERE] = rank * block
+        entry[w.WEIGHT] = total
+        rows[:, w.LENGTH] = rows[:, w.ARRIVING] = block
+        rows[:, w.FROM] = rows[:, w.HERE] = np.arange(size) * block
+        rows[:, w.TO] = rows[:, w.THERE] = rank * block
         return total
     # Blocks along an axis, of which every rank knows all lengths.
     like = route.shape if route.shape is not None else terms.x_shape or ()
@@ -190,45 +190,45 @@ def _lay_move(route: mpi.Route, words: np.ndarray, rows: np.ndarray) -> int | No
     step = prod(like[:axis]) * prod(like[axis + 1 :]) * item
     lengths = np.array(agreed.counts, np.int64) * step
     starts = np.array(displacements(agreed.counts), np.int64) * step
-    total = words[ex.WEIGHT] = int(lengths.sum())
+    total = entry[w.WEIGHT] = int(lengths.sum())
     if name == "scatter":
-        words[ex.RULE] = ex.AT_ROOT
+        entry[w.RULE] = w.AT_ROOT
         if rank == root:
-            rows[:, ex.LENGTH], rows[:, ex.FROM] = lengths, starts
-        rows[root, ex.ARRIVING], rows[root, ex.THERE] = lengths[rank], starts[rank]
+            rows[:, w.LENGTH], rows[:, w.FROM] = lengths, starts
+        rows[root, w.ARRIVING], rows[root, w.THERE] = lengths[rank], starts[rank]
         return total
     if name == "gather":
-        rows[root, ex.LENGTH], rows[root, ex.TO] = lengths[rank], starts[rank]
+        rows[root, w.LENGTH], rows[root, w.TO] = lengths[rank], starts[rank]
     else:
-        words[ex.RULE] = ex.ALL
-        rows[:, ex.LENGTH], rows[:, ex.TO] = lengths[rank], starts[rank]
+        entry[w.RULE] = w.ALL
+        rows[:, w.LENGTH], rows[:, w.TO] = lengths[rank], starts[rank]
     if route.shape is not None:
-        rows[:, ex.ARRIVING], rows[:, ex.HERE] = lengths, starts
+        rows[:, w.ARRIVING], rows[:, w.HERE] = lengths, starts
     return int(lengths.max())
 
 
-def _lay_fold(route: mpi.Route, words: np.ndarray, rows: np.ndarray) -> int | None:
+def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | None:
     """The reductions: each rank combines a slice. The bytes of x."""
     terms, item = route.terms, max(route.native.itemsize, 1)
     function = fold_function(terms.op, route.native)
-    if function is None or item > ex.PIECE:
+    if function is None or item > w.PIECE:
         return None
     total = prod(terms.x_shape or ()) * item
-    words[ex.KIND], words[ex.RULE], words[ex.ROOT] = ex.FOLD, _FOLD_RULES[terms.row.name], terms.root
-    words[ex.FUNCTION], words[ex.WEIGHT] = function, total
+    entry[w.KIND], entry[w.RULE], entry[w.ROOT] = w.FOLD, _FOLD_RULES[terms.row.name], terms.root
+    entry[w.FUNCTION], entry[w.WEIGHT] = function, total
     if terms.row.shape is Shape.REDUCE_SPLIT:
         shape = terms.x_shape or (1,)
         step = prod(shape) // max(shape[terms.axis], 1) * item
         lengths = np.array(route.agreed.counts, np.int64) * step
-        rows[:, ex.FROM] = np.array(displacements(route.agreed.counts), np.int64) * step
+        rows[:, w.FROM] = np.array(displacements(route.agreed.counts), np.int64) * step
     else:
         line = max(64 // item, 1)  # slices begin at cache lines
         elements = np.array(block_counts(-(-(total // item) // line), terms.size), np.int64) * line
         starts = np.minimum(np.array(displacements(tuple(elements)), np.int64), total // item)
         lengths = np.minimum(elements, total // item - starts) * item
-        rows[:, ex.FROM] = rows[:, ex.TO] = starts * item
-    rows[:, ex.LENGTH] = lengths
-    most = min(_CHUNK, (ex.BLOCK - ex.RING) // (4 * terms.size))
+        rows[:, w.FROM] = rows[:, w.TO] = starts * item
+    rows[:, w.LENGTH] = lengths
+    most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * terms.size))
     chunk = max(min(most, int(lengths.max())) // item, 1) * item
-    words[ex.CHUNK], words[ex.ROUNDS] = chunk, max(-(-int(lengths.max()) // chunk), 1)
+    entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-int(lengths.max()) // chunk), 1)
     return total

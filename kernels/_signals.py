@@ -1,0 +1,165 @@
+"""How the ranks of a node find each other: lines, flags, short waits, and how to write into another's memory."""
+
+from . import words as w
+from ._jit import jit
+from ._memory import copy_requested, copy_streamed, cycles, load, pause, peek, poke, sched_yield, store
+from .words import set_word, word
+
+_FAR = 350  # cycles of a flag barrier, from which on the cores share no cache
+_PROBES = 12
+
+
+@jit
+def line_of(state, rank):
+    """The address of a rank's line for the present call."""
+    return peek(word(state, w.BLOCKS) + 8 * rank) + w.LINE + 128 * (word(state, w.EPOCH) & 1)
+
+
+@jit
+def block_of(state, rank):
+    return peek(word(state, w.BLOCKS) + 8 * rank)
+
+
+@jit
+def has_come(state, address, value):
+    """Whether a flag reaches a value, within a short wait."""
+    if load(address) >= value:
+        return True
+    for _ in range(word(state, w.SPINS)):
+        pause()
+        if load(address) >= value:
+            return True
+    for _ in range(word(state, w.YIELDS)):
+        sched_yield()
+        if load(address) >= value:
+            return True
+    return False
+
+
+@jit
+def all_have_come(state, flag, value):
+    """Whether all ranks' counters reach a value, within a short wait; TAKEN remembers who has."""
+    size, rank = word(state, w.SIZE), word(state, w.AWAITED)
+    while rank < size:
+        if not has_come(state, block_of(state, rank) + flag, value):
+            set_word(state, w.AWAITED, rank)
+            return False
+        rank += 1
+    set_word(state, w.AWAITED, 0)
+    return True
+
+
+@jit
+def post_line(state, token, x, y, expected):
+    """Say that this rank is here, and where its arrays are if it is the `expected` call that the ranks make."""
+    rank = word(state, w.RANK)
+    line = line_of(state, rank)
+    poke(line + 8, token)
+    poke(line + 16, x)
+    poke(line + 24, y)
+    poke(line + 32, expected)
+    store(line, word(state, w.EPOCH))
+
+
+@jit
+def all_arrived(state):
+    """Whether all ranks are here, within a short wait; then COMBINED tells their tokens."""
+    size, epoch, rank = word(state, w.SIZE), word(state, w.EPOCH), word(state, w.AWAITED)
+    while rank < size:
+        if not has_come(state, line_of(state, rank), epoch):
+            set_word(state, w.AWAITED, rank)
+            return False
+        rank += 1
+    set_word(state, w.AWAITED, 0)
+    combined = 0
+    for other in range(size):
+        combined = combined * 6364136223846793005 + peek(line_of(state, other) + 8)
+    set_word(state, w.COMBINED, combined)
+    return True
+
+
+@jit
+def offset_of(state, address):
+    """Where an address lies in the segment; PRIVATE if it does not."""
+    offset = address - word(state, w.BASE)
+    return offset if 0 <= offset < word(state, w.SEGMENT) else w.PRIVATE
+
+
+@jit
+def payload_of(state, rank, nbytes):
+    if nbytes <= w.IN_LINE:
+        return line_of(state, rank) + 40
+    return block_of(state, rank) + w.SLOTS + w.SLOT * (word(state, w.EPOCH) & 1)
+
+
+@jit
+def row_of(entry, rank):
+    return entry + 8 * (w.ROWS + w.ROW * rank)
+
+
+@jit
+def result_offset(state, y):
+    if y == 0:
+        return w.PRIVATE
+    offset = offset_of(state, y)
+    return offset if offset >= 0 else w.NOWHERE
+
+
+@jit
+def told_at_once(state, rank):
+    """Whether a rank knew on its arrival what call this is, and so where its arrays are."""
+    line = line_of(state, rank)
+    return peek(line + 16) != w.LATER and peek(line + 32) == word(state, w.COMBINED)
+
+
+@jit
+def has_told(state, rank):
+    """Whether a rank has said where its arrays are."""
+    late = block_of(state, rank) + w.LATE
+    return told_at_once(state, rank) or has_come(state, late, word(state, w.EPOCH))
+
+
+@jit
+def x_offset(state, rank):
+    told = line_of(state, rank) + 16 if told_at_once(state, rank) else block_of(state, rank) + w.LATE + 8
+    return peek(told)
+
+
+@jit
+def y_offset(state, rank):
+    told = line_of(state, rank) + 24 if told_at_once(state, rank) else block_of(state, rank) + w.LATE + 16
+    return peek(told)
+
+
+@jit
+def how_to_write(state):
+    """How to write to lines in another core's cache, as the last probe says; ranks that share cores share caches."""
+    is_near = word(state, w.ROUND) < _FAR or word(state, w.SPINS) < 100
+    return w.REQUEST if is_near else w.STREAM
+
+
+@jit
+def send(how, target, source, nbytes):
+    """Write what leaves this core."""
+    if how == w.STREAM:
+        copy_streamed(target, source, nbytes)
+    else:
+        copy_requested(target, source, nbytes)
+
+
+@jit
+def probe(state):
+    """Time a flag barrier, which tells whether the cores share a cache; without one who is late it ends itself."""
+    rank, size = word(state, w.RANK), word(state, w.SIZE)
+    mine = block_of(state, rank) + w.PROBE
+    before = peek(mine)
+    began = cycles()
+    for turn in range(1, _PROBES + 1):
+        if turn == 5:
+            began = cycles()
+        store(mine, before + turn)
+        for other in range(size):
+            if not has_come(state, block_of(state, other) + w.PROBE, before + turn):
+                store(mine, before + _PROBES)
+                return
+    set_word(state, w.ROUND, (cycles() - began) // (_PROBES - 4))

@@ -1,0 +1,64 @@
+"""The words that the ranks of a node write for each other, and for themselves: their places and values.
+
+Addresses are of this process; places in the segment, which every process has mapped elsewhere, are told as offsets.
+Every rank has a control block in the segment, which it alone writes:
+
+======== ==============================================================================================
+0, 128   the rank's line for even and odd calls: number of the call, token of what is called, offsets of x
+         and of the result, the tokens it expects, and up to 88 bytes of x
+256, 384 its claim, read where tokens differ from those seen before
+512      number of the call, offsets of x and of the result: from a rank that could not tell them on arrival
+640      how many chunks it has put into its ring, over all calls
+768      how many it has finished
+896      rounds of the probe
+4096     slots for x up to `SLOT` bytes, for even and odd calls
+`RING`   chunks of x on their way to the ranks that combine them
+======== ==============================================================================================
+"""
+
+from ._jit import jit
+from ._memory import peek, poke
+
+# The control block; offsets in bytes.
+LINE, CLAIM, LATE, COPIED, FINISHED, PROBE, SLOTS, RING = 0, 256, 512, 640, 768, 896, 4096, 65536
+IN_LINE = 88  # bytes of x beside the flag
+SLOT = 16384
+BLOCK = 4 << 20  # bytes of a control block, the ring included
+
+# The state: this rank's side of a meeting place; int64 each.
+(
+    BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
+    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY,
+) = range(23)  # fmt: skip
+STATE = 32
+
+# The entry: how a call is carried out; int64 each. A row per rank follows.
+(
+    TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
+    OF_STATE, DATA,
+) = range(16)  # fmt: skip
+ROWS, ROW = 16, 6
+# Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
+FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
+
+NOTHING, MOVE, FOLD = range(3)  # kinds
+ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combination
+
+REQUEST, STREAM = range(2)  # ways to write what leaves the core
+PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset
+DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED = range(6)  # what the functions say
+
+PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
+STREAMED = 16 << 20  # bytes of a call that do not fit any cache
+
+
+@jit
+def word(record, index):
+    """One of the words of a state, an entry or a row."""
+    return peek(record + 8 * index)
+
+
+@jit
+def set_word(record, index, value):
+    """Write it."""
+    poke(record + 8 * index, value)
