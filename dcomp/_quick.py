@@ -6,6 +6,7 @@ it is small, carries it out. Any other call goes the ordinary way, which then re
 """
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class _Made(NamedTuple):
     shape: Any
     dtype: Any
     returns_x: bool  # the root of bcast
+    copies: bool  # the result reaches `out` by way of an array of ours
 
 
 class _Quick:
@@ -41,7 +43,7 @@ class _Quick:
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
-        self.has_met = False  # the ranks are here for a call that is not the one made before; this rank has the turn
+        self.met_by = 0  # the thread whose call has met those of the others, but is not the one made before
         self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
         self.words = words
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
@@ -68,33 +70,32 @@ class _Quick:
             if said == w.WORKING:
                 said = self._carry(channel, meeting, function)
             if said == w.UNKNOWN:
-                self.has_met = True
+                self.met_by = get_ident()
                 return MISSED
             if said == w.ELSEWHERE:
                 return made.route.mpi.run(x, out)
+            if made.copies:
+                np.copyto(out, y)
+                return out
             return x if made.returns_x else y
         except KeyboardInterrupt:
             channel.close(f"{function} in it was interrupted, so the ranks are out of step")
             raise
         finally:
-            if not self.has_met:
+            if said != w.UNKNOWN:
                 channel.leave_quick_call()
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
-        result = self._conclude(call) if self.has_met else carry_out(self.channel, call)
+        result = self._conclude(call) if self.met_by == get_ident() else carry_out(self.channel, call)
         route = call.route
-        # A large result for an `out` in ordinary memory takes the ordinary way, through the heap.
-        if (
-            key is not None
-            and isinstance(route, self._kind)
-            and route.is_plain
-            and not route.scalar
-            and (call.out is None or (route.is_small and route.identity is None))
-        ):
+        if key is not None and isinstance(route, self._kind) and route.is_plain and not route.scalar:
             if len(self.made) >= _KEPT:
                 self.made.clear()
-            self.made[key] = _Made(route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only)
+            copies = call.out is not None and not (route.takes_any_out and route.identity is None)
+            self.made[key] = _Made(
+                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies
+            )
         return result
 
     def _maker(self, route: Any) -> Callable | None:
@@ -114,7 +115,7 @@ class _Quick:
 
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
-        self.has_met = False
+        self.met_by = 0
         try:
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)
@@ -134,7 +135,7 @@ def use_shared_calls(comm: Any) -> None:
 
 def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
     # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
-    known, ndarray, unstarted = quick.made, np.ndarray, channel.unstarted
+    known, ndarray, copyto, unstarted = quick.made, np.ndarray, np.copyto, channel.unstarted
     go, refused = quick.call, quick.words.REFUSED
     finish = quick.go_the_ordinary_way
 
@@ -147,14 +148,17 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         if made is None or unstarted:
             return MISSED
         try:
-            _, entry, make, shape, dtype, returns_x = made
-            y = make(shape, dtype) if out is None and make is not None else out
+            _, entry, make, shape, dtype, returns_x, copies = made
+            y = make(shape, dtype) if make is not None and (out is None or copies) else out
             said = go(entry, 0 if x is None else id(x), 0 if y is None or returns_x else id(y))
         except KeyboardInterrupt:  # it may have come before the call or after
             channel.close("a call in it was interrupted, so the ranks are out of step")
             raise
         if said:
             return MISSED if said == refused else quick.go_on(said, made, x, y, out)
+        if copies:
+            copyto(out, y)
+            return out
         return x if returns_x else y
 
     def barrier() -> None:
@@ -164,9 +168,12 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
 
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
         key: tuple | None = None
-        if type(root) is int and out is None and (x is None or type(x) is ndarray):
+        # On the root, an `out` that is not x gets a copy: the ordinary way.
+        if type(root) is int and (x is None or (type(x) is ndarray and (out is None or out is x))):
             key = ("bcast", root) if x is None else ("bcast", root, x.dtype, x.shape)
-            if (result := attempt(key, x, None)) is not MISSED:
+            if out is not None and x is None:
+                key = (*key, layout(out))
+            if (result := attempt(key, x, None if x is not None else out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.BCAST, x, out, root=root))
 
@@ -174,11 +181,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if (
             type(root) is type(axis) is int
-            and counts is None
             and (x is None or type(x) is ndarray)
             and (out is None or type(out) is ndarray)
         ):
-            key = ("scatter", axis, root, layout(x), layout(out))
+            key = ("scatter", axis, root, layout(x), layout(out), given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(channel, table.SCATTER, x, out, axis=axis, counts=counts, root=root)
@@ -186,10 +192,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
 
     def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
         key: tuple | None = None
-        if type(x) is ndarray and type(root) is type(axis) is int and counts is None:
+        if type(x) is ndarray and type(root) is type(axis) is int:
             key = ("gather", axis, root, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
+            if out is not None or counts is not None:
+                key = (*key, layout(out), given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(channel, table.GATHER, x, out, axis=axis, counts=counts, root=root)
@@ -197,10 +203,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
 
     def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
         key: tuple | None = None
-        if type(x) is ndarray and type(axis) is int and counts is None:
+        if type(x) is ndarray and type(axis) is int:
             key = ("allgather", axis, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
+            if out is not None or counts is not None:
+                key = (*key, layout(out), given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.ALLGATHER, x, out, axis=axis, counts=counts))
@@ -215,10 +221,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         out: Any = None,
     ) -> Any:
         key: tuple | None = None
-        if type(x) is ndarray and split_axis == 0 == concat_axis and send_counts is None is recv_counts:
-            key = ("alltoall", x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
+        if type(x) is ndarray and type(split_axis) is type(concat_axis) is int:
+            key = ("alltoall", split_axis, concat_axis, x.dtype, x.shape)
+            if out is not None or send_counts is not None or recv_counts is not None:
+                key = (*key, layout(out), given(send_counts), given(recv_counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(
@@ -249,10 +255,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
 
     def reduce_scatter(x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
         key: tuple | None = None
-        if type(x) is ndarray and type(axis) is int and counts is None:
+        if type(x) is ndarray and type(axis) is int:
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
+            if out is not None or counts is not None:
+                key = (*key, layout(out), given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, op=op, axis=axis, counts=counts))
@@ -282,6 +288,10 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         if array is None:
             return None
         return (array.dtype, array.shape) if type(array) is ndarray else ([],)
+
+    def given(counts: Any) -> Any:
+        """Counts as they belong to a key; unhashable if they are none."""
+        return counts if counts is None or type(counts) is tuple else tuple(counts) if type(counts) is list else ([],)
 
     return [
         barrier, bcast, scatter, gather, allgather, alltoall, reduce, allreduce, reduce_scatter, scan, exscan

@@ -65,22 +65,33 @@ def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
     """The node's segment, or None and the reason; collective over the ranks of the node."""
     if node.size == 1:
         return None, "one rank on the node has no one to share memory with"
-    # Only here, for it takes numba to start.
-    from .engine.meeting import knows_arrays
-    from .kernels import exchange
-
     # One rank compiles, if this has never been done on the machine, and the others find it in the cache.
-    if node.rank == 0:
-        exchange.compile_all()
+    fault = _start_kernels(compiles=node.rank == 0)
     ready = node.Ibarrier()
     while not ready.Test():
         time.sleep(1e-3)
-    exchange.compile_all()
+    if node.rank != 0:
+        fault = fault or _start_kernels(compiles=True)
+    faults = [text for text in node.allgather(fault) if text]
+    if faults:
+        return None, faults[0]
     from .engine.segment import make_segment
 
-    if not node.allreduce(knows_arrays(), MPI.LAND):
-        return None, "this Python's or NumPy's arrays are laid out in an unknown way"
     return make_segment(node, settings.heap)
+
+
+def _start_kernels(*, compiles: bool) -> str:
+    """Start numba, and have the compiled functions ready; why they cannot be used, if they cannot."""
+    try:
+        from .engine.meeting import knows_arrays  # only here, for it takes numba to start
+        from .kernels import exchange
+
+        if not compiles:
+            return ""
+        exchange.compile_all()
+    except Exception as error:  # the others wait for this rank, and MPI serves without
+        return f"numba cannot compile here: {type(error).__name__}: {error}"
+    return "" if knows_arrays() else "this Python's or NumPy's arrays are laid out in an unknown way"
 
 
 def meeting(comm: MPI.Intracomm) -> Any:

@@ -6,6 +6,7 @@ from ._memory import combine, copy, copy_streamed, store
 from ._signals import (
     all_have_come,
     block_of,
+    has_come,
     has_told,
     how_to_write,
     offset_of,
@@ -16,6 +17,9 @@ from ._signals import (
     y_offset,
 )
 from .words import set_word, word
+
+# Bytes of a block that MPI moves better, from ordinary memory to ordinary memory: it copies once, by way of the kernel.
+_SENT_ONCE = 4 << 20
 
 
 @jit
@@ -75,54 +79,65 @@ def carry_small(state):
 @jit
 def look_around(state, entry):
     """When all have said where their arrays are: decide how the data goes."""
-    size = word(state, w.SIZE)
+    size, is_fold = word(state, w.SIZE), word(entry, w.KIND) == w.FOLD
     for other in range(size):
         if not has_told(state, other):
             return w.WORKING
-    direct = 1
+    all_shared, all_receive = True, True
     for other in range(size):
-        if y_offset(state, other) == w.NOWHERE:
-            return w.ELSEWHERE
-        if x_offset(state, other) == w.PRIVATE:
-            direct = 0
-    how = how_to_write(state)
+        all_receive = all_receive and y_offset(state, other) != w.NOWHERE
+        all_shared = all_shared and x_offset(state, other) != w.PRIVATE
+    direct = all_shared or (all_receive and not is_fold)
+    block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
+    if not all_receive and (is_fold or (not direct and block > _SENT_ONCE)):
+        return w.ELSEWHERE
     set_word(state, w.DIRECT, direct)
-    set_word(state, w.HOW, w.STREAM if word(entry, w.WEIGHT) >= w.STREAMED else how)
-    set_word(state, w.PUT, 1)
+    set_word(state, w.HOW, w.STREAM if word(entry, w.WEIGHT) >= w.STREAMED else how_to_write(state))
+    set_word(state, w.PUT, is_fold)  # see `deposit`
     set_word(state, w.TAKEN, 0)
     set_word(state, w.PHASE, 1)
     return w.DONE
 
 
 @jit
+def _goes_through_ring(state, source, dest):
+    """Whether a block can neither be read where it is nor written where it belongs."""
+    return x_offset(state, source) == w.PRIVATE and y_offset(state, dest) == w.NOWHERE
+
+
+@jit
 def move(state, entry):
-    """Blocks go from x into the results of the ranks; a root's x in the segment is read by those who want it."""
+    """Send the blocks that go straight from x into a result.
+
+    Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is a
+    block there for a result that is not.
+    """
     size, rank, base = word(state, w.SIZE), word(state, w.RANK), word(state, w.BASE)
     x, y, how = word(state, w.X), word(state, w.Y), word(state, w.HOW)
-    one_to_many = word(entry, w.RULE) == w.AT_ROOT
+    from_root = word(entry, w.RULE) == w.AT_ROOT
     for step in range(size):
         other = (rank + step) % size
         row = row_of(entry, other)
-        length = word(row, w.LENGTH)
+        length, arriving = word(row, w.LENGTH), word(row, w.ARRIVING)
         if other == rank:
-            if length and y != 0:
-                source, target = x + word(row, w.FROM), y + word(row, w.HERE)
-                if source != target:
-                    copy(target, source, length)
+            source, target = x + word(row, w.FROM), y + word(row, w.HERE)
+            if length and y != 0 and source != target:
+                copy(target, source, length)
             continue
-        if length and not (one_to_many and x_offset(state, rank) >= 0):
-            send(how, base + y_offset(state, other) + word(row, w.TO), x + word(row, w.FROM), length)
-        length = word(row, w.ARRIVING)
-        if length and one_to_many and x_offset(state, other) >= 0:
-            copy(y + word(row, w.HERE), base + x_offset(state, other) + word(row, w.THERE), length)
-    set_word(state, w.TAKEN, 1)
-    store(block_of(state, rank) + w.FINISHED, word(state, w.CHUNKS) + 1)
+        target = y_offset(state, other)
+        if length and target >= 0 and not (from_root and x_offset(state, rank) >= 0):
+            send(how, base + target + word(row, w.TO), x + word(row, w.FROM), length)
+        source = x_offset(state, other)
+        if arriving and source >= 0 and (from_root or y_offset(state, rank) == w.NOWHERE):
+            copy(y + word(row, w.HERE), base + source + word(row, w.THERE), arriving)
 
 
 @jit
 def _ring_slot(state, entry, rank, chunk, dest):
     """Where a rank puts a chunk of x for another rank."""
     size, room = word(state, w.SIZE), (word(entry, w.CHUNK) + 4095) & ~4095
+    if word(entry, w.SAME):
+        dest = 0
     slots = (w.BLOCK - w.RING) // (room * size)
     index = (word(state, w.CHUNKS) + chunk) % slots
     return block_of(state, rank) + w.RING + (index * size + dest) * room
@@ -130,48 +145,77 @@ def _ring_slot(state, entry, rank, chunk, dest):
 
 @jit
 def _put_in(state, entry, x, chunk):
-    """Copy a chunk of every other rank's slice of x into this rank's ring."""
-    size, rank = word(state, w.SIZE), word(state, w.RANK)
-    room = word(entry, w.CHUNK)
-    how = how_to_write(state)
+    """Copy a chunk of what is for every other rank into this rank's ring."""
+    size, rank, room = word(state, w.SIZE), word(state, w.RANK), word(entry, w.CHUNK)
+    how, is_move = how_to_write(state), word(entry, w.KIND) == w.MOVE
     for other in range(size):
         row = row_of(entry, other)
         length = min(room, word(row, w.LENGTH) - chunk * room)
-        if other != rank and length > 0:
-            slot = _ring_slot(state, entry, rank, chunk, other)
-            send(how, slot, x + word(row, w.FROM) + chunk * room, length)
+        if other == rank or length <= 0 or (is_move and not _goes_through_ring(state, rank, other)):
+            continue
+        slot = _ring_slot(state, entry, rank, chunk, other)
+        send(how, slot, x + word(row, w.FROM) + chunk * room, length)
+        if is_move and word(entry, w.SAME):
+            break
 
 
 @jit
-def fold(state, entry):
-    """Every rank combines its slice of all x, chunk by chunk, and writes it to whom it belongs; False: not yet.
+def flow(state, entry):
+    """What goes through the rings, chunk by chunk; False: not yet.
 
-    Chunks are put into the ring one ahead of the one that is combined. A slot is used again when all ranks have
-    finished the chunk that was in it.
+    Chunks are put in one ahead of the one that is taken out. A slot is used again when all ranks have finished the
+    chunk that was in it.
     """
-    size, rank = word(state, w.SIZE), word(state, w.RANK)
+    size, rank, is_fold = word(state, w.SIZE), word(state, w.RANK), word(entry, w.KIND) == w.FOLD
     block, before = block_of(state, rank), word(state, w.CHUNKS)
     direct, room = word(state, w.DIRECT), word(entry, w.CHUNK)
     rounds = 1 if direct else word(entry, w.ROUNDS)
     slots = (w.BLOCK - w.RING) // (((room + 4095) & ~4095) * size)
     while word(state, w.TAKEN) < rounds:
         chunk, ahead = word(state, w.TAKEN), word(state, w.PUT)
-        if ahead <= chunk + 1 and ahead < rounds:
+        while ahead <= chunk + 1 and ahead < rounds:
             if ahead >= slots and not all_have_come(state, w.FINISHED, before + ahead - slots + 1):
                 return False
-            if x_offset(state, rank) < 0:
+            if not direct and x_offset(state, rank) == w.PRIVATE:
                 _put_in(state, entry, word(state, w.X), ahead)
-            store(block + w.COPIED, before + ahead + 1)
-            set_word(state, w.PUT, ahead + 1)
-        if chunk > 0 and not all_have_come(state, w.COPIED, before + chunk + 1):
+            ahead += 1
+            store(block + w.COPIED, before + ahead)
+            set_word(state, w.PUT, ahead)
+        if not direct and not _has_been_put_in(state, entry, chunk):
             return False
-        row = row_of(entry, rank)
-        start, length = chunk * room, word(row, w.LENGTH)
-        end = length if direct else min(start + room, length)
-        _fold_chunk(state, entry, chunk, start, end)
+        if is_fold:
+            start, length = chunk * room, word(row_of(entry, rank), w.LENGTH)
+            _fold_chunk(state, entry, chunk, start, length if direct else min(start + room, length))
+        elif not direct and word(state, w.Y) != 0:
+            _take_out(state, entry, chunk)
         set_word(state, w.TAKEN, chunk + 1)
         store(block + w.FINISHED, before + chunk + 1)
     return True
+
+
+@jit
+def _has_been_put_in(state, entry, chunk):
+    """Whether the ranks from which this one takes have put a chunk into their rings."""
+    value = word(state, w.CHUNKS) + chunk + 1
+    if word(entry, w.KIND) == w.FOLD:  # of that the first chunk was there before its rank came
+        return chunk == 0 or all_have_come(state, w.COPIED, value)
+    for other in range(word(state, w.SIZE)):
+        arrives = word(row_of(entry, other), w.ARRIVING) > chunk * word(entry, w.CHUNK)
+        if arrives and not has_come(state, block_of(state, other) + w.COPIED, value):
+            return False
+    return True
+
+
+@jit
+def _take_out(state, entry, chunk):
+    """Copy a chunk of every block that comes through a ring to where it belongs."""
+    rank, room, y = word(state, w.RANK), word(entry, w.CHUNK), word(state, w.Y)
+    for other in range(word(state, w.SIZE)):
+        row = row_of(entry, other)
+        length = min(room, word(row, w.ARRIVING) - chunk * room)
+        if other != rank and length > 0 and _goes_through_ring(state, other, rank):
+            slot = _ring_slot(state, entry, other, chunk, rank)
+            copy(y + word(row, w.HERE) + chunk * room, slot, length)
 
 
 @jit
@@ -183,7 +227,8 @@ def _fold_chunk(state, entry, chunk, start, end):
     function, row = word(entry, w.FUNCTION), row_of(entry, rank)
     here, y = word(row, w.TO), word(state, w.Y)
     is_mine = rule in (w.ALL, w.OWN) or (rule == w.AT_ROOT and rank == word(entry, w.ROOT))
-    in_place = is_mine and word(entry, w.WEIGHT) < w.STREAMED
+    # A partial result must not stand where this rank's x is still to be read.
+    in_place = is_mine and word(entry, w.WEIGHT) < w.STREAMED and word(state, w.X) != y
     for place in range(start, end, piece):
         length = min(piece, end - place)
         total = y + here + place if in_place else scratch

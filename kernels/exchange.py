@@ -14,7 +14,7 @@ from numba import int64
 from . import words as w
 from ._jit import jit, jit_briefly
 from ._memory import peek, peek32, poke, store
-from ._motion import carry_small, deposit, fold, look_around, move
+from ._motion import carry_small, deposit, flow, look_around, move
 from ._signals import all_arrived, all_have_come, block_of, offset_of, post_line, probe, result_offset
 from .words import set_word, word
 
@@ -47,9 +47,11 @@ def _carry(state):
     if word(state, w.PHASE) == 1:
         if word(entry, w.KIND) == w.MOVE:
             move(state, entry)
-        elif not fold(state, entry):
-            return w.WORKING
         set_word(state, w.PHASE, 2)
+    if word(state, w.PHASE) == 2:
+        if not flow(state, entry):
+            return w.WORKING
+        set_word(state, w.PHASE, 3)
     rounds = word(state, w.CHUNKS) + word(state, w.TAKEN)
     if not all_have_come(state, w.FINISHED, rounds):
         return w.WORKING
@@ -113,7 +115,12 @@ def call(entry, x, y):
         if peek32(y + data + 48) & _IN_ORDER != _IN_ORDER:
             return w.REFUSED
         y = peek(y + data)
-        if x != 0 and x != y and x < y + word(entry, w.Y_BYTES) and y < x + word(entry, w.X_BYTES):
+        if x == y:
+            # What arrives would fall on what has not been sent.
+            moves = word(entry, w.KIND) == w.MOVE or word(entry, w.RULE) == w.BEFORE
+            if moves and not word(entry, w.IS_SMALL):
+                return w.REFUSED
+        elif x != 0 and x < y + word(entry, w.Y_BYTES) and y < x + word(entry, w.X_BYTES):
             return w.REFUSED
     set_word(state, w.BUSY, 1)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)

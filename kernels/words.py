@@ -35,9 +35,9 @@ STATE = 32
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
-    OF_STATE, DATA,
-) = range(16)  # fmt: skip
-ROWS, ROW = 16, 6
+    OF_STATE, DATA, SAME,
+) = range(17)  # fmt: skip
+ROWS, ROW = 17, 6
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
 

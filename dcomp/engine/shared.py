@@ -25,7 +25,7 @@ from .waiting import wait
 # Bytes of x up to which every rank reads all ranks' x: of blocks that are moved, and of arrays that are combined.
 _SMALL_MOVE, _SMALL_FOLD = 8192, 2048
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
-_THROUGH_HEAP = 1 << 20  # bytes of a result for an `out` in ordinary memory that may take a way through the heap
+_THROUGH_HEAP = 1 << 20  # bytes of a combination for an `out` in ordinary memory that may take a way through the heap
 
 _FOLD_RULES = {
     "allreduce": w.ALL, "reduce": w.AT_ROOT, "reduce_scatter": w.OWN, "scan": w.PREFIX, "exscan": w.BEFORE
@@ -39,6 +39,7 @@ class SharedRoute:
     ----------
     entry : int              Address of what the compiled functions read.
     result_bytes : int       Of this rank's result.
+    takes_any_out : bool     Whether an `out` in ordinary memory need not take a way through the heap.
     makes : bool             Whether this rank makes a new array for its result.
     sends_only : bool        Whether it is the root of bcast, whose result is x.
     is_plain : bool          Whether arrays in C order are used as they are.
@@ -51,6 +52,7 @@ class SharedRoute:
         self.entry = address_of(entry)
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
+        self.takes_any_out = self.is_small or not route.terms.row.reduces or self.result_bytes > _THROUGH_HEAP
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
         self.identity = route.identity
@@ -88,7 +90,7 @@ class SharedRoute:
             # In place, a block that arrives may fall on what has not been sent.
             overlaps = out is x and self.terms.row.name in ("alltoall", "exscan")
             is_shared = 0 <= address_of(out) - segment.base < segment.nbytes
-            if not overlaps and (self.is_small or is_shared or out.nbytes > _THROUGH_HEAP):
+            if not overlaps and (self.takes_any_out or is_shared):
                 return out
         if not self.is_small:
             result = segment.empty(front, route.native)
@@ -135,6 +137,7 @@ def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
 
 
 def _entry(route: mpi.Route) -> np.ndarray | None:
+    """What the compiled functions read of a call; None if it is MPI's."""
     terms = route.terms
     size, kind = terms.size, terms.row.shape
     entry = np.zeros(w.ROWS + w.ROW * size, np.int64)
@@ -144,12 +147,14 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     if kind is Shape.NONE:
         entry[w.KIND], entry[w.IS_SMALL] = w.NOTHING, 1
         return entry
-    if kind in (Shape.ELEMENTWISE, Shape.REDUCE_SPLIT):
-        longest = _lay_fold(route, entry, rows)
-    else:
-        longest = _lay_move(route, entry, rows)
-    if longest is None:
+    lay = _lay_fold if kind in (Shape.ELEMENTWISE, Shape.REDUCE_SPLIT) else _lay_move
+    lengths = lay(route, entry, rows)
+    if lengths is None:
         return None
+    longest, block = lengths
+    most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
+    chunk = max(min(most, block) // item, 1) * item
+    entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
     entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
     entry[w.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
     small = _SMALL_FOLD if entry[w.KIND] == w.FOLD else _SMALL_MOVE
@@ -159,11 +164,14 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     return entry
 
 
-def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | None:
-    """bcast, scatter, gather, allgather and alltoall: blocks as they are. The longest x in bytes."""
+def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
+    """bcast, scatter, gather, allgather and alltoall: blocks as they are.
+
+    Bytes of the longest x, and of the longest block that goes from one rank to another; None: MPI's.
+    """
     terms, agreed, name = route.terms, route.agreed, route.terms.row.name
     size, rank, root = terms.size, terms.rank, terms.root
-    entry[w.KIND], entry[w.ROOT] = w.MOVE, root
+    entry[w.KIND], entry[w.ROOT], entry[w.SAME] = w.MOVE, root, name in ("bcast", "allgather")
     item = route.dtype.itemsize
     if name == "bcast":
         total = prod(route.shape or ()) * item
@@ -173,7 +181,7 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
             rows[root, w.LENGTH] = 0
         else:
             rows[root, w.ARRIVING] = total
-        return total
+        return total, total
     if name == "alltoall":
         if terms.axis != terms.concat_axis or not agreed.even or agreed.big:
             return None
@@ -183,7 +191,7 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
         rows[:, w.LENGTH] = rows[:, w.ARRIVING] = block
         rows[:, w.FROM] = rows[:, w.HERE] = np.arange(size) * block
         rows[:, w.TO] = rows[:, w.THERE] = rank * block
-        return total
+        return total, block
     # Blocks along an axis, of which every rank knows all lengths.
     like = route.shape if route.shape is not None else terms.x_shape or ()
     axis = terms.axis % len(like)
@@ -196,7 +204,7 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
         if rank == root:
             rows[:, w.LENGTH], rows[:, w.FROM] = lengths, starts
         rows[root, w.ARRIVING], rows[root, w.THERE] = lengths[rank], starts[rank]
-        return total
+        return total, int(lengths.max())
     if name == "gather":
         rows[root, w.LENGTH], rows[root, w.TO] = lengths[rank], starts[rank]
     else:
@@ -204,11 +212,11 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
         rows[:, w.LENGTH], rows[:, w.TO] = lengths[rank], starts[rank]
     if route.shape is not None:
         rows[:, w.ARRIVING], rows[:, w.HERE] = lengths, starts
-    return int(lengths.max())
+    return int(lengths.max()), int(lengths.max())
 
 
-def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | None:
-    """The reductions: each rank combines a slice. The bytes of x."""
+def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
+    """The reductions: each rank combines a slice. Bytes of x, and of the longest slice; None: MPI's."""
     terms, item = route.terms, max(route.native.itemsize, 1)
     function = fold_function(terms.op, route.native)
     if function is None or item > w.PIECE:
@@ -228,7 +236,4 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
         lengths = np.minimum(elements, total // item - starts) * item
         rows[:, w.FROM] = rows[:, w.TO] = starts * item
     rows[:, w.LENGTH] = lengths
-    most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * terms.size))
-    chunk = max(min(most, int(lengths.max())) // item, 1) * item
-    entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-int(lengths.max()) // chunk), 1)
-    return total
+    return total, int(lengths.max())
