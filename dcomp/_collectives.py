@@ -31,7 +31,7 @@ class Collectives:
 
         Notes
         -----
-        MPI_Barrier.
+        Through shared memory on one node, else MPI_Barrier.
         """
         return carry_out(self._channel, describe(self._channel, table.BARRIER))
 
@@ -56,9 +56,10 @@ class Collectives:
 
         Notes
         -----
-        MPI_Bcast. Shape and dtype travel in the check's exchange; more than five dimensions or a structured
-        dtype cost two small broadcasts. With ``DCOMP_CHECK=off`` or ``local`` an `out` on every rank, the root
-        included, saves the exchange; then it must be given on all ranks or on none.
+        Through shared memory on one node, else MPI_Bcast. Shape and dtype travel in the check's exchange; more
+        than five dimensions or a structured dtype cost two small broadcasts. With ``DCOMP_CHECK=off`` or ``local``
+        an `out` on every rank, the root included, saves the exchange between nodes; then it must be given on all
+        ranks or on none.
 
         Examples
         --------
@@ -91,8 +92,9 @@ class Collectives:
 
         Notes
         -----
-        MPI_Scatter, MPI_Scatterv for uneven blocks. Counts given on the root cost a second exchange of 16
-        bytes per rank. Another axis than the first costs a packed copy of `x` on the root, and one of every block.
+        Through shared memory on one node, else MPI_Scatter, MPI_Scatterv for uneven blocks. Counts given on the
+        root cost a second exchange of 16 bytes per rank. Another axis than the first costs a packed copy of `x` on
+        the root, and one of every block.
 
         Examples
         --------
@@ -124,8 +126,9 @@ class Collectives:
 
         Notes
         -----
-        MPI_Gather, MPI_Gatherv for uneven blocks. Uneven blocks without `counts` cost a second exchange of 8
-        bytes per rank. Another axis than the first costs a packed copy of `x`, and one of the result.
+        Through shared memory on one node, else MPI_Gather, MPI_Gatherv for uneven blocks. Uneven blocks without
+        `counts` cost a second exchange of 8 bytes per rank. Another axis than the first costs a packed copy of `x`,
+        and one of the result.
 
         Examples
         --------
@@ -156,8 +159,9 @@ class Collectives:
 
         Notes
         -----
-        MPI_Allgather, MPI_Allgatherv for uneven blocks. Uneven blocks without `counts` cost a second exchange
-        of 8 bytes per rank. Another axis than the first costs a packed copy of `x`, and one of the result.
+        Through shared memory on one node, else MPI_Allgather, MPI_Allgatherv for uneven blocks. Uneven blocks
+        without `counts` cost a second exchange of 8 bytes per rank. Another axis than the first costs a packed copy
+        of `x`, and one of the result.
 
         Examples
         --------
@@ -201,9 +205,9 @@ class Collectives:
 
         Notes
         -----
-        MPI_Alltoall, MPI_Alltoallv. Where shapes differ between ranks or counts are given, two more small
-        exchanges: of 8 bytes per rank, and of 128 bytes to agree on the outcome. Two different axes cost a
-        packed copy of `x` and one of the result.
+        Even blocks along one axis through shared memory on one node, else MPI_Alltoall, MPI_Alltoallv. Where
+        shapes differ between ranks or counts are given, two more small exchanges: of 8 bytes per rank, and of 128
+        bytes to agree on the outcome. Two different axes cost a packed copy of `x` and one of the result.
 
         Examples
         --------
@@ -237,7 +241,7 @@ class Collectives:
 
         Notes
         -----
-        MPI_Reduce.
+        Through shared memory on one node, else MPI_Reduce.
 
         Examples
         --------
@@ -266,7 +270,8 @@ class Collectives:
 
         Notes
         -----
-        MPI_Allreduce. The order in which floating-point numbers are added is MPI's.
+        Through shared memory on one node, else MPI_Allreduce. In shared memory floating-point numbers are added in
+        the order of the ranks, else in MPI's.
 
         Examples
         --------
@@ -298,8 +303,8 @@ class Collectives:
 
         Notes
         -----
-        MPI_Reduce_scatter_block, MPI_Reduce_scatter for uneven blocks. Another axis than the first costs a
-        packed copy of `x`, and one of the block.
+        Through shared memory on one node, else MPI_Reduce_scatter, for equal blocks as well. Another axis than
+        the first costs a packed copy of `x`, and one of the block.
 
         Examples
         --------
@@ -327,7 +332,7 @@ class Collectives:
 
         Notes
         -----
-        MPI_Scan.
+        Through shared memory on one node, else MPI_Scan.
 
         Examples
         --------
@@ -354,7 +359,7 @@ class Collectives:
 
         Notes
         -----
-        MPI_Exscan.
+        Through shared memory on one node, else MPI_Exscan.
 
         Examples
         --------
