@@ -6,6 +6,7 @@ it is small, carries it out. Any other call goes the ordinary way, which then re
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -93,9 +94,9 @@ class _Quick:
             if len(self.made) >= _KEPT:
                 self.made.clear()
             copies = call.out is not None and not (route.takes_any_out and route.identity is None)
-            self.made[key] = _Made(
-                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies
-            )
+            made = _Made(route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies)
+            with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
+                self.made[key] = made
         return result
 
     def _maker(self, route: Any) -> Callable | None:

@@ -1,5 +1,6 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,6 @@ _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
 _segment: Any = None  # this node's shared memory
-_why_none = ""  # there is no such memory
 
 
 def survey(world: MPI.Intracomm) -> str | None:
@@ -29,7 +29,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     -------
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
-    global _settings, _nodes, _spins, _segment, _why_none
+    global _settings, _nodes, _spins, _segment
     mine, own_fault = Settings(), None
     try:
         mine = read_settings()
@@ -45,16 +45,15 @@ def survey(world: MPI.Intracomm) -> str | None:
     nodes = np.empty(world.size, first.dtype)
     world.Allgather(first, nodes)
     _settings, _nodes = mine, tuple(nodes.tolist())
-    _spins = spins_for(node.size)
-    if mine.engine == "mpi":
-        _why_none = "DCOMP_ENGINE=mpi"
-    else:
+    _spins = spins_for(node.allgather(os.sched_getaffinity(0)))
+    why_not = ""
+    if mine.engine != "mpi":
         neighbours = node.Split(group, node.rank)
-        _segment, _why_none = _share_memory(neighbours, mine)
+        _segment, why_not = _share_memory(neighbours, mine)
         neighbours.Free()
     node.Free()
     if mine.engine == "shared" and fault is None:
-        told = world.allgather("" if _segment is not None else _why_none)
+        told = world.allgather(why_not)
         missing = [rank for rank, text in enumerate(told) if text]
         if missing:
             fault = f"DCOMP_ENGINE=shared: {told[missing[0]]} (on {format_ranks(missing)} of {world.size})."
@@ -64,7 +63,7 @@ def survey(world: MPI.Intracomm) -> str | None:
 def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
     """The node's segment, or None and the reason; collective over the ranks of the node."""
     if node.size == 1:
-        return None, "one rank on the node has no one to share memory with"
+        return None, ""  # no one to share memory with
     # One rank compiles, if this has never been done on the machine, and the others find it in the cache.
     fault = _start_kernels(compiles=node.rank == 0)
     ready = node.Ibarrier()
@@ -101,11 +100,6 @@ def meeting(comm: MPI.Intracomm) -> Any:
     from .engine.meeting import make_meeting
 
     return make_meeting(comm, _segment, _spins < 100)
-
-
-def why_no_sharing() -> str:
-    """Why the ranks of this node share no memory; empty if they do."""
-    return _why_none
 
 
 def _fault(texts: Sequence[str | None]) -> str | None:

@@ -21,6 +21,12 @@ TESTS = Path(__file__).parent
 LIMIT = 600  # seconds for one run of pytest
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)s?")
 _SMOKE = ("elementwise", "bcast", "scatter", "gather", "allgather", "alltoall", "point_to_point")
+#: The engine forced and switched off, and two nodes of two ranks each: shared memory within them, MPI between.
+_OTHERWISE = (
+    (2, {"DCOMP_ENGINE": "shared"}),
+    (3, {"DCOMP_ENGINE": "mpi"}),
+    (4, {"DCOMP_RANKS_PER_NODE": "2"}),
+)
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
 _ENV = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
@@ -46,33 +52,37 @@ def main() -> int:
         if fault:
             notes.append(f"Not tested: {python}, whose MPI cannot start here:\n{fault}")
             continue
-        for name, command in _smoke_runs(python, mpi) if is_smoke else _all_runs(python, mpi, arguments.ranks):
+        for run in _smoke_runs(python, mpi) if is_smoke else _all_runs(python, mpi, arguments.ranks):
+            name, command, settings = run
             start = time.monotonic()
-            counts, status = _run(python, [*command, "-q", "-rfEsx", "--color=no"], f"{mpi}, {name}")
+            counts, status = _run(python, [*command, "-q", "-rfEsx", "--color=no"], settings, f"{mpi}, {name}")
             total += counts
             rows.append((mpi, name, counts, status, time.monotonic() - start))
-    print(f"\n{'MPI':<10} {'run':<15} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    print(f"\n{'MPI':<10} {'run':<25} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for mpi, name, counts, status, seconds in rows:
         bad = counts["failed"] + counts["error"]
         verdict = "" if status == 0 else f"  exit status {status}"
-        print(f"{mpi:<10} {name:<15} {counts['passed']:>7} {bad:>7} {counts['skipped']:>8} {seconds:>8.0f}{verdict}")
+        print(f"{mpi:<10} {name:<25} {counts['passed']:>7} {bad:>7} {counts['skipped']:>8} {seconds:>8.0f}{verdict}")
     print("".join(f"\n{note}\n" for note in notes), end="")
     failed = sum(status != 0 for *_, status, _ in rows)
     print(f"\n{total['passed']} passed, {total['failed'] + total['error'] + failed} failed, {total['skipped']} skipped")
     return 1 if failed else 0
 
 
-def _all_runs(python: Path, mpi: str, ranks: list[int]) -> Iterator[tuple[str, list[str]]]:
-    """Names and commands of the runs of pytest."""
-    yield "one process", _pytest(python, mpi, None, TESTS / "unit")
+def _all_runs(python: Path, mpi: str, ranks: list[int]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """Names, commands and settings of the runs of pytest."""
+    yield "one process", _pytest(python, mpi, None, TESTS / "unit"), {}
     for n in ranks:
-        yield f"{n} rank{'s' * (n > 1)}", _pytest(python, mpi, n, TESTS / "mpi")
-    yield "whole programs", _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs")
+        yield f"{n} rank{'s' * (n > 1)}", _pytest(python, mpi, n, TESTS / "mpi"), {}
+    for n, settings in _OTHERWISE:
+        name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
+        yield f"{n} ranks, {name}", _pytest(python, mpi, n, TESTS / "mpi"), settings
+    yield "whole programs", _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), {}
 
 
-def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str]]]:
-    yield "2 ranks, a few", _pytest(python, mpi, 2, *(TESTS / "mpi" / f"test_{name}.py" for name in _SMOKE))
-    yield "a program", [*_pytest(python, mpi, None, TESTS / "programs"), "-k", "agrees and kmeans and 2"]
+def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    yield "2 ranks, a few", _pytest(python, mpi, 2, *(TESTS / "mpi" / f"test_{name}.py" for name in _SMOKE)), {}
+    yield "a program", [*_pytest(python, mpi, None, TESTS / "programs"), "-k", "agrees and kmeans and 2"], {}
 
 
 def _try(python: Path, launcher: list[str]) -> tuple[str, str]:
@@ -103,13 +113,13 @@ def _environment(python: Path) -> dict[str, str]:
     return {**os.environ, **_ENV, "PATH": path}
 
 
-def _run(python: Path, command: list[str], title: str) -> tuple[Counter, int]:
+def _run(python: Path, command: list[str], settings: dict[str, str], title: str) -> tuple[Counter, int]:
     """Run pytest; its counts, and its exit status (124: it took too long)."""
     print(f"--- {title}: {' '.join(command)}", flush=True)
     # In a session of its own, so that a run that hangs is ended with all its ranks.
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        env=_environment(python), start_new_session=True,
+        env={**_environment(python), **settings}, start_new_session=True,
     )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=LIMIT)

@@ -8,6 +8,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from sys import getrefcount
 from typing import Any
 
@@ -20,6 +21,7 @@ _RESERVE = (0, 0x4022)  # PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 _SHARE = (3, 0x4011)  # PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE
 _STAGGER = 4096 * 33  # heaps that lie a power of two apart would meet in the same sets of the caches
 _SMALLEST = 1 << 12
+_LEAST = 16 << 20  # bytes of a heap: a few meeting places, and some results
 _LOOKS = 4  # blocks looked at before a whole pool is, or a new block is made
 
 
@@ -165,20 +167,26 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     heap : bytes per rank, or None: half of the node's memory, shared out evenly
     """
     if heap is None:
-        heap = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * node.size)
+        heap = _memory() // (2 * node.size)
     heap = int(node.allreduce(heap, MPI.MIN)) // _HUGE * _HUGE
+    if heap < _LEAST:
+        return None, f"{heap >> 20} MiB of shared memory per rank are too little: it takes {_LEAST >> 20} (DCOMP_HEAP)"
     fault, segment, descriptor = "", None, -1
+    identity: tuple[int, int] | None = None
     try:
         if node.rank == 0:
             descriptor = os.memfd_create("dcomp")
             os.ftruncate(descriptor, heap * node.size)
+            identity = _identity(descriptor)
     except (OSError, AttributeError) as error:
         fault = f"memfd_create: {error}"
-    owner, number, fault = node.bcast((os.getpid(), descriptor, fault))
+    owner, number, identity, fault = node.bcast((os.getpid(), descriptor, identity, fault))
     if not fault:
         try:
             if node.rank != 0:
                 descriptor = os.open(f"/proc/{owner}/fd/{number}", os.O_RDWR)
+                if _identity(descriptor) != identity:  # in another container that number is another process
+                    raise OSError("its process is not the one of that number here")
             segment = Segment(_map(descriptor, heap * node.size), heap, node.rank, node.size)
         except OSError as error:
             fault = f"rank {node.rank} of the node cannot map the memory of its first rank: {error}"
@@ -186,6 +194,21 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     if descriptor >= 0:
         os.close(descriptor)
     return (None, faults[0]) if faults else (segment, "")
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    """What tells a file from all others of this machine."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _memory() -> int:
+    """Bytes of memory that the ranks of this node may use: the machine's, or what their control group allows."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError), open(path) as file:
+            memory = min(memory, int(file.read()))
+    return memory
 
 
 def _map(descriptor: int, nbytes: int) -> int:

@@ -6,7 +6,7 @@ is Python; it knows when to report and when to give up.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from .. import _watch
@@ -60,6 +60,6 @@ def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.W
         sleep = min(2 * sleep, _LONGEST_SLEEP)
 
 
-def spins_for(ranks_on_node: int) -> int:
-    """How often to look before giving way: seldom where ranks outnumber the cores they may use."""
-    return _SPINS if ranks_on_node <= len(os.sched_getaffinity(0)) else 2
+def spins_for(cores_of_ranks: Sequence[Set[int]]) -> int:
+    """How often to look before giving way: seldom where the ranks of a node outnumber the cores they may use."""
+    return _SPINS if len(cores_of_ranks) <= len(set().union(*cores_of_ranks)) else 2

@@ -23,7 +23,8 @@ def _run(n: int, *arguments: object, **settings: str) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", ["local", "off"])
 def test_without_the_checks_results_are_the_same(check):
-    output = _run(3, *_FILES, DCOMP_CHECK=check)
+    # Ranks that meet in shared memory compare their calls in any case.
+    output = _run(3, *_FILES, DCOMP_CHECK=check, DCOMP_ENGINE="mpi")
     assert int(re.search(r"(\d+) passed", output)[1]) > 400
     assert "the checks are off" in output
 
@@ -34,13 +35,6 @@ def test_pretended_nodes(ranks_per_node):
     select = "node or leaders or shared_array"
     output = _run(4, _TESTS / "test_communicators.py", "-k", select, DCOMP_RANKS_PER_NODE=ranks_per_node)
     assert int(re.search(r"(\d+) passed", output)[1]) > 10
-
-
-@pytest.mark.timeout(120)
-def test_mpi_engine():
-    files = [_TESTS / f"test_{name}.py" for name in ("elementwise", "allreduce", "alltoall")]
-    output = _run(2, *files, "-k", "allreduce or alltoall", DCOMP_ENGINE="mpi")
-    assert int(re.search(r"(\d+) passed", output)[1]) > 150
 
 
 @pytest.mark.timeout(120)
