@@ -6,6 +6,7 @@ it is small, carries it out. Any other call goes the ordinary way, which then re
 """
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,8 @@ class _Quick:
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
-        self.has_met = False  # the ranks are here for a call that is not the one made before; this rank has the turn
+        # The thread whose call the ranks have met for, which is not the one made before; it has the turn.
+        self.met_by: int | None = None
         self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
         self.words = words
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
@@ -68,7 +70,7 @@ class _Quick:
             if said == w.WORKING:
                 said = self._carry(channel, meeting, function)
             if said == w.UNKNOWN:
-                self.has_met = True
+                self.met_by = get_ident()
                 return MISSED
             if said == w.ELSEWHERE:
                 return made.route.mpi.run(x, out)
@@ -77,12 +79,12 @@ class _Quick:
             channel.close(f"{function} in it was interrupted, so the ranks are out of step")
             raise
         finally:
-            if not self.has_met:
+            if self.met_by is None:
                 channel.leave_quick_call()
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
-        result = self._conclude(call) if self.has_met else carry_out(self.channel, call)
+        result = self._conclude(call) if self.met_by == get_ident() else carry_out(self.channel, call)
         route = call.route
         # A large result for an `out` in ordinary memory takes the ordinary way, through the heap.
         if (
@@ -90,7 +92,7 @@ class _Quick:
             and isinstance(route, self._kind)
             and route.is_plain
             and not route.scalar
-            and (call.out is None or (route.is_small and route.identity is None))
+            and (call.out is None or (type(call.out) is np.ndarray and route.is_small and route.identity is None))
         ):
             if len(self.made) >= _KEPT:
                 self.made.clear()
@@ -114,7 +116,7 @@ class _Quick:
 
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
-        self.has_met = False
+        self.met_by = None
         try:
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)
@@ -215,7 +217,12 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         out: Any = None,
     ) -> Any:
         key: tuple | None = None
-        if type(x) is ndarray and split_axis == 0 == concat_axis and send_counts is None is recv_counts:
+        if (
+            type(x) is ndarray
+            and type(split_axis) is type(concat_axis) is int
+            and split_axis == 0 == concat_axis
+            and send_counts is None is recv_counts
+        ):
             key = ("alltoall", x.dtype, x.shape)
             if out is not None:
                 key = (*key, layout(out))
