@@ -67,9 +67,7 @@ class Segment:
         return make
 
     def _pool(self, size: int) -> "_Pool":
-        if size not in self._pools:
-            self._pools[size] = _Pool()
-        return self._pools[size]
+        return self._pools.get(size) or self._pools.setdefault(size, _Pool())
 
     def block(self, nbytes: int) -> np.ndarray | None:
         """At least so many bytes, aligned to 4096 of them; None if the heap is full."""
@@ -92,9 +90,11 @@ class Segment:
             return None
         start, self._top = self._top, self._top + nbytes
         self._make_huge(start, nbytes)
+        block = None  # held here, so that no other thread takes the last one
         for offset in range(start, start + nbytes - size + 1, size):
-            pool.blocks.append(_bytes_at(self.base + offset, size))
-        return pool.blocks[-1]
+            block = _bytes_at(self.base + offset, size)
+            pool.blocks.append(block)
+        return block
 
     def _make_huge(self, start: int, nbytes: int) -> None:
         """Fault memory in, in huge pages where the kernel gives them: a touch of each, then one call for all."""
@@ -167,18 +167,21 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     if heap is None:
         heap = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (2 * node.size)
     heap = int(node.allreduce(heap, MPI.MIN)) // _HUGE * _HUGE
-    fault, segment, descriptor = "", None, -1
+    fault, segment, descriptor, file = "", None, -1, (0, 0)
     try:
         if node.rank == 0:
             descriptor = os.memfd_create("dcomp")
             os.ftruncate(descriptor, heap * node.size)
+            file = _file_of(descriptor)
     except (OSError, AttributeError) as error:
         fault = f"memfd_create: {error}"
-    owner, number, fault = node.bcast((os.getpid(), descriptor, fault))
+    owner, number, file, fault = node.bcast((os.getpid(), descriptor, file, fault))
     if not fault:
         try:
             if node.rank != 0:
                 descriptor = os.open(f"/proc/{owner}/fd/{number}", os.O_RDWR)
+                if _file_of(descriptor) != file:  # where containers number their processes each for itself
+                    raise OSError(f"/proc/{owner} is another process here")
             segment = Segment(_map(descriptor, heap * node.size), heap, node.rank, node.size)
         except OSError as error:
             fault = f"rank {node.rank} of the node cannot map the memory of its first rank: {error}"
@@ -186,6 +189,12 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     if descriptor >= 0:
         os.close(descriptor)
     return (None, faults[0]) if faults else (segment, "")
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    """What tells an open file from all others."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _map(descriptor: int, nbytes: int) -> int:
