@@ -230,5 +230,7 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> int | No
     rows[:, w.LENGTH] = lengths
     most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * terms.size))
     chunk = max(min(most, int(lengths.max())) // item, 1) * item
+    if (w.BLOCK - w.RING) // (-(-chunk // 4096) * 4096 * terms.size) < 2:  # a chunk is put in while one is combined
+        return None
     entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-int(lengths.max()) // chunk), 1)
     return total
