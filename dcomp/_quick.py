@@ -44,7 +44,8 @@ class _Quick:
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
-        self.met_by = 0  # the thread whose call has met those of the others, but is not the one made before
+        # The thread whose call the ranks have met for, which is not the one made before; it has the turn.
+        self.met_by: int | None = None
         self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
         self.words = words
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
@@ -90,7 +91,13 @@ class _Quick:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
         result = self._conclude(call) if self.met_by == get_ident() else carry_out(self.channel, call)
         route = call.route
-        if key is not None and isinstance(route, self._kind) and route.is_plain and not route.scalar:
+        if (
+            key is not None
+            and isinstance(route, self._kind)
+            and route.is_plain
+            and not route.scalar
+            and (call.out is None or type(call.out) is np.ndarray)
+        ):
             if len(self.made) >= _KEPT:
                 self.made.clear()
             copies = call.out is not None and not (route.takes_any_out and route.identity is None)
@@ -116,7 +123,7 @@ class _Quick:
 
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
-        self.met_by = 0
+        self.met_by = None
         try:
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)

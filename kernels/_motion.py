@@ -227,8 +227,9 @@ def _fold_chunk(state, entry, chunk, start, end):
     function, row = word(entry, w.FUNCTION), row_of(entry, rank)
     here, y = word(row, w.TO), word(state, w.Y)
     is_mine = rule in (w.ALL, w.OWN) or (rule == w.AT_ROOT and rank == word(entry, w.ROOT))
-    # A partial result must not stand where this rank's x is still to be read.
-    in_place = is_mine and word(entry, w.WEIGHT) < w.STREAMED and word(state, w.X) != y
+    # Where the result is x itself, the first two ranks' sum would fall on what this rank has yet to add.
+    keeps_x = rank == 0 or y != word(state, w.X)
+    in_place = is_mine and keeps_x and word(entry, w.WEIGHT) < w.STREAMED
     for place in range(start, end, piece):
         length = min(piece, end - place)
         total = y + here + place if in_place else scratch

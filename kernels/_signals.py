@@ -71,7 +71,7 @@ def all_arrived(state):
             return False
         rank += 1
     set_word(state, w.AWAITED, 0)
-    combined = 0
+    combined = word(state, w.AGE)
     for other in range(size):
         combined = combined * 6364136223846793005 + peek(line_of(state, other) + 8)
     set_word(state, w.COMBINED, combined)

@@ -102,7 +102,8 @@ def call(entry, x, y):
 
     Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
     not the expected ones: all but DONE keep the turn. REFUSED, and nothing has happened, if another thread has the
-    turn, an array is not in C order, the result cannot be written, or they overlap.
+    turn, an array is not in C order, the result cannot be written, or they overlap in
+    part.
     """
     state, data = word(entry, w.OF_STATE), word(entry, w.DATA)
     if word(state, w.BUSY):
@@ -115,12 +116,13 @@ def call(entry, x, y):
         if peek32(y + data + 48) & _IN_ORDER != _IN_ORDER:
             return w.REFUSED
         y = peek(y + data)
-        if x == y:
+        x_bytes, y_bytes = word(entry, w.X_BYTES), word(entry, w.Y_BYTES)
+        if x == y and x_bytes == y_bytes:
             # What arrives would fall on what has not been sent.
             moves = word(entry, w.KIND) == w.MOVE or word(entry, w.RULE) == w.BEFORE
             if moves and not word(entry, w.IS_SMALL):
                 return w.REFUSED
-        elif x != 0 and x < y + word(entry, w.Y_BYTES) and y < x + word(entry, w.X_BYTES):
+        elif x != 0 and x < y + y_bytes and y < x + x_bytes:
             return w.REFUSED
     set_word(state, w.BUSY, 1)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)

@@ -83,12 +83,21 @@ class Meeting:
             if not self._all_are_here():
                 return False
             claims = [self._place(rank, parity).view(np.int64) for rank in range(self._size)]
-            if len(self._verdicts) >= _VERDICTS:
-                self._verdicts.clear()
             self._verdicts[self.combined] = np.minimum.reduce(claims).tobytes()
+            if len(self._verdicts) > _VERDICTS:
+                self._forget()
             return True
 
         return is_known
+
+    def _forget(self) -> None:
+        """Keep the last verdict only; all ranks do so at once.
+
+        From now on tokens combine to other numbers. So no call is taken for known that some rank still remembers,
+        while another waits for the claims of all.
+        """
+        self._verdicts = {self.combined: self._verdicts[self.combined]}
+        self._words[w.AGE] += 1
 
     def _all_are_here(self) -> bool:
         if exchange.arrived(self.state) == w.DONE:

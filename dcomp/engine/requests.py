@@ -18,6 +18,8 @@ from .mpi import Transfer, make_route
 from .progress import advance, helper, start_all
 from .waiting import wait
 
+_KEPT = 256  # routes of the same terms: of a broadcast, say, of which only the root knows the shape
+
 
 def carry_out(channel: Channel, call: Call) -> Any:
     """A blocking call: agree, move, and return the result."""
@@ -81,6 +83,8 @@ def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
 
         route = share(channel, route) or route
     if repeatable:
+        if len(terms.routes) >= _KEPT:
+            terms.routes.clear()
         terms.routes[verdict] = route
     return route
 

@@ -69,9 +69,7 @@ class Segment:
         return make
 
     def _pool(self, size: int) -> "_Pool":
-        if size not in self._pools:
-            self._pools[size] = _Pool()
-        return self._pools[size]
+        return self._pools.get(size) or self._pools.setdefault(size, _Pool())
 
     def block(self, nbytes: int) -> np.ndarray | None:
         """At least so many bytes, aligned to 4096 of them; None if the heap is full."""
@@ -94,9 +92,11 @@ class Segment:
             return None
         start, self._top = self._top, self._top + nbytes
         self._make_huge(start, nbytes)
+        block = None  # held here, so that no other thread takes the last one
         for offset in range(start, start + nbytes - size + 1, size):
-            pool.blocks.append(_bytes_at(self.base + offset, size))
-        return pool.blocks[-1]
+            block = _bytes_at(self.base + offset, size)
+            pool.blocks.append(block)
+        return block
 
     def _make_huge(self, start: int, nbytes: int) -> None:
         """Fault memory in, in huge pages where the kernel gives them: a touch of each, then one call for all."""

@@ -154,6 +154,8 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     longest, block = lengths
     most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
     chunk = max(min(most, block) // item, 1) * item
+    if (w.BLOCK - w.RING) // (-(-chunk // 4096) * 4096 * size) < 2:  # a chunk is put in while one is taken out
+        return None
     entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
     entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
     entry[w.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item

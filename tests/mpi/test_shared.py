@@ -1,0 +1,281 @@
+"""Ranks that share a node: sizes around every threshold, arrays in shared memory, and calls known from before."""
+
+import os
+
+import numpy as np
+import oracle
+import pytest
+from arrays import assert_same, values
+from oracle import seed_of
+from parallel import all_raise, together
+
+import dcomp as dc
+
+REDUCTIONS = ["reduce", "allreduce", "reduce_scatter", "scan", "exscan"]
+#: Elements of 8 bytes on either side of 88 B, 2 KiB, 8 KiB, 256 KiB and of what is combined in several chunks.
+LENGTHS = [11, 12, 256, 257, 1024, 1025, 32769, 70001]
+
+
+def in_shared_memory(comm: dc.Communicator, x: np.ndarray) -> np.ndarray:
+    """The same values in an array that a collective has made, which other ranks can look at."""
+    held = comm.allgather(np.zeros((max(1, -(-4096 // max(x.nbytes, 1))), *x.shape), x.dtype))
+    result = held[0]
+    result[...] = x
+    return result
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reduction_in_place_of_a_result(world, name, n):
+    """No rank's x is written over before it has been added, whoever the root is."""
+    root = {"root": world.size - 1} if name == "reduce" else {}
+    counts = {"counts": [0] * (world.size - 1) + [n]} if name == "reduce_scatter" else {}
+    xs = [values((1, rank), (n,), "f8") for rank in range(world.size)]
+    case = oracle.reduction(name, xs, **root, **counts)
+    expected = case.expected[world.rank]
+    x = in_shared_memory(world, xs[world.rank])
+    with together():
+        for _ in range(3):
+            x[...] = xs[world.rank]
+            place = x if expected is not None and expected.shape == x.shape else None
+            result = getattr(world, name)(x, **root, **counts, out=place)
+            assert_same(result, expected)
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["all shared", "some shared"])
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reduction_of_results_and_views_of_them(comm, name, n, mixed):
+    xs = [values((seed_of(comm, 1), rank), (n,), "i8") for rank in range(comm.size)]
+    case = oracle.reduction(name, xs)
+    x = in_shared_memory(comm, np.concatenate([xs[comm.rank][:3], xs[comm.rank]]))[3:]
+    if mixed and comm.rank % 2:
+        x = xs[comm.rank].copy()
+    with together():
+        for _ in range(3):
+            assert_same(getattr(comm, name)(x), case.expected[comm.rank])
+            assert_same(x, xs[comm.rank])
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("name", ["bcast", "scatter", "gather", "allgather", "alltoall"])
+def test_blocks_of_private_and_shared_arrays(comm, name, n):
+    """Twice each, so that the second is a call known from before."""
+    n -= n % comm.size
+    seed, root = seed_of(comm, 2), comm.size - 1
+    if name in ("bcast", "scatter"):
+        case = getattr(oracle, name)(comm.size, values(seed, (n,), "i8"), root=root)
+    else:
+        xs = [values((seed, rank), (n,), "i8") for rank in range(comm.size)]
+        case = getattr(oracle, name)(xs, **({"root": root} if name == "gather" else {}))
+    arguments = case.arguments[comm.rank]
+    x, calls = arguments.pop("x", None), []
+    shared = in_shared_memory(comm, np.zeros(n, "i8") if x is None else x)
+    for mine in (x, x, shared, shared, x if comm.rank % 2 else shared):
+        calls.append(None if x is None else mine)
+    with together():
+        for mine in calls:
+            passed = arguments if mine is None else {"x": mine, **arguments}
+            assert_same(getattr(comm, name)(**passed), case.expected[comm.rank])
+
+
+def test_a_result_is_not_used_again_while_a_view_of_it_lives(comm):
+    n = 5000
+    with together():
+        kept = []
+        for turn in range(40):
+            result = comm.allreduce(np.full(n, turn))
+            kept.append((turn, (result[7:9], result.reshape(50, 100).T[3], memoryview(result))[turn % 3]))
+            del result
+            kept = kept[-9:] if turn % 4 else kept[::2]
+            for was, view in kept:
+                assert (np.asarray(view) == was * comm.size).all()
+
+
+def test_results_go_into_other_communicators(world):
+    """Both ways, the ranks in another order there."""
+    with world.split(0, key=-world.rank) as turned, world.split(world.rank % 2) as part, together():
+        x = np.arange(3000.0) + world.rank
+        total = sum(np.arange(3000.0) + rank for rank in range(world.size))
+        for _ in range(3):
+            whole = world.allreduce(x)
+            assert_same(turned.allreduce(whole), total * world.size)
+            fewer = part.allreduce(whole)
+            assert_same(fewer, total * part.size)
+            assert_same(world.bcast(fewer if world.rank == 0 else None), total * (-(-world.size // 2)))
+
+
+def test_communicators_come_and_go(world):
+    """Each has a place in shared memory, which is given back."""
+    with together():
+        for turn in range(20):
+            with world.split(turn % 2 and world.rank % 2, key=-world.rank) as part:
+                assert_same(part.allreduce(np.full(1000, part.rank)), np.full(1000, sum(range(part.size))))
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["one rank", "all ranks"])
+def test_a_call_known_from_before_on_some_ranks(comm, same):
+    """A rank whose array is not in C order, or whose `out` is not, goes another way than the others."""
+    n = 3000
+    xs = [values((seed_of(comm, 3), rank), (n,), "f8") for rank in range(comm.size)]
+    total = oracle.combine(xs, dc.SUM)
+    odd = same or comm.rank == comm.size - 1
+    with together():
+        for turn in range(12):
+            x, out = xs[comm.rank], None
+            if odd and turn % 3 == 1:
+                x = np.repeat(x, 2)[::2]
+            if odd and turn % 3 == 2:
+                out = np.empty((n, 2))[:, 0]
+            assert_same(comm.allreduce(x, out=out), total)
+
+
+def test_calls_in_turn(comm):
+    """Of one key on some ranks and another on others; of lengths that differ between ranks; small and large."""
+    with together():
+        for turn in range(24):
+            root = turn % comm.size
+            n = [3, 3000, 3, 700][turn % 4]
+            got = comm.bcast(np.full(n, turn) if comm.rank == root else None, root=root)
+            assert_same(got, np.full(n, turn))
+            mine = np.full(n + (comm.rank if turn % 3 else 0), comm.rank)
+            lengths = [n + (rank if turn % 3 else 0) for rank in range(comm.size)]
+            assert_same(comm.allgather(mine), np.repeat(np.arange(comm.size), lengths))
+            assert_same(comm.scan(np.full(n, 1.0)), np.full(n, comm.rank + 1.0))
+
+
+def test_more_calls_than_are_remembered(world, monkeypatch):
+    """What the ranks have agreed on is forgotten by all of them, also by calls that only some know from before."""
+    meeting = pytest.importorskip("dcomp.engine.meeting")
+    monkeypatch.setattr(meeting, "_VERDICTS", 4)
+    with world.dup() as comm, together():
+        x, other = np.ones(4), np.ones(8)[::2]
+        for n in range(10, 30):
+            comm.allreduce(x)
+            assert_same(comm.allreduce(np.ones(n)), np.full(n, float(comm.size)))
+            assert_same(comm.allreduce(x if comm.rank else other), np.full(4, float(comm.size)))
+
+
+def test_terms_keep_few_routes(comm):
+    """The root's array may be of another size every time, of which the others' calls say nothing."""
+    with together():
+        for n in range(1, 300):
+            comm.bcast(np.empty(n, "u1") if comm.rank == 0 else None)
+        assert all(len(terms.routes) <= 256 for terms in comm._channel.terms.values())
+
+
+def test_a_fault_after_calls_known_from_before(world, needs_checks):
+    """No one waits, and the next call is right."""
+    if world.size == 1:
+        pytest.skip("no one differs")
+    x = np.ones(5)
+    for n in (5, 5000):
+        x = np.ones(n)
+        for _ in range(2):
+            world.allreduce(x)
+        with all_raise(dc.CollectiveMismatchError, "allreduce"):
+            world.allreduce(x if world.rank else np.ones(n + 1))
+        with all_raise(dc.CollectiveMismatchError, "scan"):
+            world.scan(x) if world.rank == 0 else world.allreduce(x)
+        with together():
+            assert_same(world.allreduce(x), np.full(n, float(world.size)))
+
+
+def test_arguments_that_cannot_be_compared(comm, needs_checks):
+    """An axis that is an array is told to all ranks like any other fault."""
+    x = np.ones(2 * comm.size)
+    comm.alltoall(x)
+    kind = (TypeError, dc.CollectiveMismatchError)
+    for wrong in (np.array([0, 1]), 0.0):
+        with all_raise(kind, "split_axis|alltoall"):
+            comm.alltoall(x, split_axis=wrong if comm.rank == 0 else 0)
+        with all_raise(TypeError, "split_axis"):
+            comm.alltoall(x, split_axis=wrong)
+    with together():
+        assert_same(comm.alltoall(x), x)
+
+
+def test_out_of_a_subclass(comm):
+    class Mine(np.ndarray):
+        pass
+
+    with together():
+        for _ in range(3):
+            out = np.zeros(4).view(Mine)
+            assert comm.allreduce(np.ones(4), out=out) is out
+            assert (out == comm.size).all()
+            assert_same(comm.allreduce(np.ones(4).view(Mine)), np.full(4, float(comm.size)))
+
+
+def test_out_that_overlaps_in_part_is_refused_every_time(world):
+    """Also when the same call with an `out` apart is known from before."""
+    if world.size == 1:
+        pytest.skip("it is the same memory")
+    whole = np.ones(2 * world.size)
+    for _ in range(2):
+        world.allgather(np.ones(2), out=np.zeros(2 * world.size))
+    with all_raise((ValueError, dc.CollectiveMismatchError), "out must be x itself or must not overlap"):
+        world.allgather(whole[:2], out=whole)
+    with together():
+        assert_same(world.allgather(np.ones(2), out=whole), np.ones(2 * world.size))
+
+
+def test_a_large_send_is_under_way_during_collectives(world):
+    """Who waits for the others lets MPI work."""
+    n = 1 << 19
+    neighbours = (world.rank + 1) % world.size, (world.rank - 1) % world.size
+    with together():
+        for _ in range(3):
+            request = world.isend(np.full(n, world.rank), neighbours[0])
+            world.barrier()
+            world.allreduce(np.ones(5000))
+            assert_same(world.recv(neighbours[1]), np.full(n, neighbours[1]))
+            request.wait()
+
+
+def test_requests_and_plans_among_calls_known_from_before(comm):
+    n = 2000
+    x = np.full(n, comm.rank + 1.0)
+    total = np.full(n, comm.size * (comm.size + 1) / 2)
+    with together():
+        plan = comm.allreduce_init(x)
+        for turn in range(10):
+            requests = [comm.iallreduce(x), comm.ibarrier()]
+            if turn % 2:
+                assert_same(comm.allreduce(x), total)
+            plan.start()
+            requests.append(comm.iscan(x))
+            assert_same(comm.allreduce(x), total)
+            assert_same(plan.wait(), total)
+            results = dc.wait_all(requests)
+            assert_same(results[0], total)
+            assert_same(comm.allreduce(x), total)
+        plan.free()
+
+
+def _shares_memory(comm: dc.Communicator) -> bool:
+    return comm._channel.meeting is not None
+
+
+@pytest.mark.skipif("DCOMP_HEAP" in os.environ, reason="the heap is another")
+def test_nothing_grows(world):
+    """Neither open files nor shared memory, in calls whose sizes vary."""
+    if not _shares_memory(world):
+        pytest.skip("no memory is shared")
+    rng = np.random.default_rng(1)
+    sizes = [int(n) for n in 2 ** rng.uniform(0, 16, 40)]
+
+    def calls() -> None:
+        for n in sizes:
+            x = np.full(n, 1.0)
+            assert world.allreduce(x)[-1] == world.size
+            assert world.allgather(x).size == n * world.size
+            assert world.scan(x)[0] == world.rank + 1
+
+    with together():
+        calls()
+        segment = world._channel.meeting.segment
+        before = segment._top, len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            calls()
+        assert (segment._top, len(os.listdir("/proc/self/fd"))) == before
