@@ -47,12 +47,12 @@ def survey(world: MPI.Intracomm) -> str | None:
     _settings, _nodes = mine, tuple(nodes.tolist())
     _spins = spins_for(node.allgather(os.sched_getaffinity(0)))
     why_not = ""
-    if mine.engine != "mpi":
+    if mine.engine != "mpi" and fault is None:
         neighbours = node.Split(group, node.rank)
         _segment, why_not = _share_memory(neighbours, mine)
         neighbours.Free()
     node.Free()
-    if mine.engine == "shared" and fault is None:
+    if mine.engine == "shared":
         told = world.allgather(why_not)
         missing = [rank for rank, text in enumerate(told) if text]
         if missing:
