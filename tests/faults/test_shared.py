@@ -109,6 +109,49 @@ os._exit(0)
     assert job.output.count("interrupted, so the ranks are out of step") == 2, job.output
 
 
+def test_interrupt_when_the_ranks_have_met(tmp_path):
+    """For a call that is not the one that rank 0 made before; its next call must not be taken for that one."""
+    job = run(
+        tmp_path,
+        """
+import numpy as np
+from dcomp import _quick
+
+comm, describe = dc.COMM_WORLD.dup(), _quick.describe
+for _ in range(3):
+    comm.allgather(np.ones(4))
+
+
+def interrupted(*arguments, **options):
+    _quick.describe = describe
+    raise KeyboardInterrupt
+
+
+if dc.rank == 0:
+    _quick.describe = interrupted
+    try:
+        comm.allgather(np.ones(4))
+    except KeyboardInterrupt:
+        os.write(1, b"interrupted\\n")
+    try:
+        comm.allgather(np.ones(7))
+    except dc.UsageError as error:
+        os.write(1, f"{error}\\n".encode())
+else:
+    try:
+        comm.allgather(np.ones(5))
+    except dc.DeadlockError as error:
+        os.write(1, b"late\\n")
+dc.COMM_WORLD.mpi.Barrier()
+os._exit(0)
+""",
+        env={"DCOMP_TIMEOUT": "0.5"},
+    )
+    job.assert_once("\ninterrupted\n|^interrupted\n")
+    job.assert_once("interrupted, so the ranks are out of step")
+    assert job.output.count("late") == 2, job.output
+
+
 @pytest.mark.parametrize("heap", ["1M", "8M", "14M"])
 def test_a_small_heap(tmp_path, heap):
     """What has no room goes through MPI, whatever other ranks still have; nothing is wrong."""
