@@ -101,9 +101,9 @@ class Route:
         swapped = self.native != self.dtype
         self.is_plain = not (self.axis or self.join or swapped or self.parts or self.identity is not None)
         self.is_known = self.native.char in _KNOWN
-        # In alltoall MPI_IN_PLACE means blocks of the same lengths in both directions, and all ranks have to pass it;
-        # in scatter it stands elsewhere.
-        self.keeps_x = terms.row.shape in (Shape.TRANSPOSE, Shape.SPLIT)
+        # Where x is never received into: in alltoall MPI_IN_PLACE means blocks of the same lengths in both directions,
+        # and all ranks have to pass it, as in reduce_scatter; in scatter it stands elsewhere.
+        self.keeps_x = terms.row.shape in (Shape.TRANSPOSE, Shape.SPLIT, Shape.REDUCE_SPLIT)
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call and return the result."""
