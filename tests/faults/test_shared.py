@@ -230,3 +230,23 @@ os.write(1, f"sum {spare.allreduce(1)}\\n".encode())
     assert job.output.count("apart []") == 3, job.output
     job.assert_once("another thread is in a call on .* on rank 0 of 3")
     assert job.output.count("sum 3") == 3, job.output
+
+
+def test_a_communicator_with_ranks_of_another_job(tmp_path):
+    """Spawned ranks share no memory with those that spawned them."""
+    job = run(
+        tmp_path,
+        """
+from mpi4py import MPI
+
+if MPI.Comm.Get_parent() == MPI.COMM_NULL:
+    both = MPI.COMM_WORLD.Spawn(sys.executable, [__file__], maxprocs=1).Merge(False)
+else:
+    both = MPI.Comm.Get_parent().Merge(True)
+os.write(1, f"sum {dc.Communicator(both).allreduce(1)}\\n".encode())
+both.Barrier()
+os._exit(0)
+""",
+        n=2,
+    )
+    assert job.output.count("sum 3") == 3, job.output
