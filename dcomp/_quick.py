@@ -44,8 +44,8 @@ class _Quick:
 
         self.channel, self.meeting = channel, channel.meeting
         self.made: dict[tuple, _Made] = {}
-        # The thread whose call the ranks have met for, which is not the one made before; it has the turn.
-        self.met_by: int | None = None
+        # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
+        self.met: tuple[int, _Made] | None = None
         self.exchange, self._carry, self._kind = exchange, carry, SharedRoute
         self.words = words
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
@@ -72,7 +72,7 @@ class _Quick:
             if said == w.WORKING:
                 said = self._carry(channel, meeting, function)
             if said == w.UNKNOWN:
-                self.met_by = get_ident()
+                self.met = get_ident(), made
                 return MISSED
             if said == w.ELSEWHERE:
                 return made.route.mpi.run(x, out)
@@ -84,12 +84,12 @@ class _Quick:
             channel.close(f"{function} in it was interrupted, so the ranks are out of step")
             raise
         finally:
-            if said != w.UNKNOWN:
+            if self.met is None:
                 channel.leave_quick_call()
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
-        result = self._conclude(call) if self.met_by == get_ident() else carry_out(self.channel, call)
+        result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
         route = call.route
         if (
             key is not None
@@ -105,6 +105,19 @@ class _Quick:
             with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
                 self.made[key] = made
         return result
+
+    def _have_met_for(self, key: tuple | None) -> bool:
+        """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""
+        if self.met is None or self.met[0] != get_ident():
+            return False
+        try:
+            if self.made.get(key) is self.met[1]:  # type: ignore[arg-type]
+                return True
+        except TypeError:  # the key cannot be one
+            pass
+        self.met = None
+        self.channel.close("a call in it was interrupted, so the ranks are out of step")
+        return False
 
     def _maker(self, route: Any) -> Callable | None:
         """What makes the array of a result."""
@@ -123,7 +136,7 @@ class _Quick:
 
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
-        self.met_by = None
+        self.met = None
         try:
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)

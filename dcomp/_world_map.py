@@ -95,7 +95,10 @@ def _start_kernels(*, compiles: bool) -> str:
 
 def meeting(comm: MPI.Intracomm) -> Any:
     """The place in shared memory where the ranks of a communicator meet; None if they cannot. Collective."""
-    if _segment is None or comm.size == 1 or len({_nodes[rank] for rank in world_ranks(comm)}) > 1:
+    if _segment is None or comm.size == 1:
+        return None
+    ranks = world_ranks(comm)
+    if min(ranks) < 0 or len({_nodes[rank] for rank in ranks}) > 1:  # below 0: of another job, which was spawned
         return None
     from .engine.meeting import make_meeting
 

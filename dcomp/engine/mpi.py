@@ -101,6 +101,9 @@ class Route:
         swapped = self.native != self.dtype
         self.is_plain = not (self.axis or self.join or swapped or self.parts or self.identity is not None)
         self.is_known = self.native.char in _KNOWN
+        # Where x is never received into: in alltoall MPI_IN_PLACE means blocks of the same lengths in both directions,
+        # and all ranks have to pass it, as in reduce_scatter; in scatter it stands elsewhere.
+        self.keeps_x = terms.row.shape in (Shape.TRANSPOSE, Shape.SPLIT, Shape.REDUCE_SPLIT)
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call and return the result."""
@@ -109,6 +112,7 @@ class Route:
             and self.is_known
             and (x is None or x.flags.c_contiguous)
             and (out is None or out.flags.c_contiguous)
+            and not (self.keeps_x and x is out)
         ):
             return self.bind(x, out).run()
         received = out
@@ -130,7 +134,7 @@ class Route:
         """The transfer of these arrays."""
         axis, join, native = self.axis, self.join, self.native
         send, pack = x, None
-        if x is not None and (axis or native != x.dtype or not x.flags.c_contiguous):
+        if x is not None and (axis or native != x.dtype or not x.flags.c_contiguous or (self.keeps_x and x is out)):
             source = np.moveaxis(x, axis, 0) if axis else x
             send = np.empty(source.shape, native)
 

@@ -87,8 +87,16 @@ class Segment:
         self._pinned = [one for one in self._pinned if one is not block]
 
     def _grow(self, pool: "_Pool", size: int) -> np.ndarray | None:
+        """A block from new memory, or a free one that is larger: of large ones up to twice the size, else any."""
         nbytes = max(size, _HUGE)
-        if self._top + nbytes > self._end:
+        is_full = self._top + nbytes > self._end
+        if is_full or size >= _HUGE:
+            for other in sorted(self._pools):
+                if size < other and (is_full or other <= 2 * size):
+                    larger = self._pools[other].take()
+                    if larger is not None:
+                        return larger
+        if is_full:
             return None
         start, self._top = self._top, self._top + nbytes
         self._make_huge(start, nbytes)

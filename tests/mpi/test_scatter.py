@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from arrays import DTYPES, LAYOUTS, values
+from arrays import DTYPES, LAYOUTS, assert_same, values
 from cases import case_for, draws
 from hypothesis import given
 from oracle import FORMS, check, check_plan, cut, seed_of
@@ -102,3 +102,15 @@ def test_plan_sends_what_is_now_in_x(world, layout, axis):
     shape = (world.size + 1, world.size)
     first, second = (oracle.scatter(world.size, values(i, shape, "f4"), axis=axis) for i in range(2))
     check_plan(world, first, second, layout=layout)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_in_place_where_the_root_keeps_all(comm, form):
+    n, root = 50, comm.size - 1
+    counts = [0] * (comm.size - 1) + [n]
+    case = oracle.scatter(comm.size, values(seed_of(comm, 9), (n,), "f8"), root=root, counts=counts)
+    arguments, expected = case.arguments[comm.rank], case.expected[comm.rank]
+    with together():
+        if comm.rank == root:
+            arguments["out"] = arguments["x"]
+        assert_same(oracle.invoke(comm, "scatter", form, arguments), expected)

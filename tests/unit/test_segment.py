@@ -75,6 +75,13 @@ def test_a_full_heap_says_so(heap):
     assert not np.shares_memory(make((HEAP,), np.dtype("u1")), heap.bytes)
 
 
+def test_a_free_block_serves_for_less(heap):
+    """So that memory does not grow with the number of sizes."""
+    for n in (14 << 20, 13 << 20, 9 << 20, 14 << 20):
+        assert heap.empty((n,), np.dtype("u1")) is not None
+    assert heap.empty((100,), np.dtype("u1")) is not None
+
+
 def test_a_pinned_block_is_not_used_again(heap):
     block = heap.block(9 << 20)
     heap.pin(block)
