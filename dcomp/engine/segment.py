@@ -19,6 +19,7 @@ _HUGE = 2 << 20  # bytes of a huge page
 _COLLAPSE = 25  # MADV_COLLAPSE, Linux 6.1
 _RESERVE = (0, 0x4022)  # PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 _SHARE = (3, 0x4011)  # PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE
+_OWN = (3, 0x4032)  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE
 _STAGGER = 4096 * 33  # heaps that lie a power of two apart would meet in the same sets of the caches
 _SMALLEST = 1 << 12
 _LEAST = 16 << 20  # bytes of a heap: a few meeting places, and some results
@@ -86,6 +87,16 @@ class Segment:
         """Undo `pin`."""
         self._pinned = [one for one in self._pinned if one is not block]
 
+    def own(self) -> None:
+        """In a forked child: move living results into memory of the child's own, at the same addresses."""
+        for pool in self._pools.values():
+            for index in range(len(pool.blocks)):
+                block = pool.blocks[index]
+                if getrefcount(block) != _FREE and not any(block is one for one in self._pinned):
+                    contents = block.copy()
+                    _mmap(address_of(block), block.nbytes, _OWN, -1)
+                    block[:] = contents
+
     def _grow(self, pool: "_Pool", size: int) -> np.ndarray | None:
         """A block from new memory, or a free one that is larger: of large ones up to twice the size, else any."""
         nbytes = max(size, _HUGE)
@@ -145,6 +156,36 @@ def _bytes_at(address: int, nbytes: int) -> np.ndarray:
     return np.frombuffer(memory, np.uint8)
 
 
+_segments: list[Segment] = []
+_forks: list[tuple[int, int]] = []  # pipes that tell a parent when its child has taken its results
+
+
+def _before_fork() -> None:
+    if _segments:
+        _forks.append(os.pipe())
+
+
+def _after_fork_in_parent() -> None:
+    """Wait until the child has copied what it shares with this process, which goes on to change it."""
+    if _segments:
+        reading, writing = _forks.pop()
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
+
+
+def _after_fork_in_child() -> None:
+    for segment in _segments:
+        segment.own()
+    for reading, writing in _forks:  # of forks by other threads, too, whose parents wait for the last to close it
+        os.close(reading)
+        os.close(writing)
+    _forks.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
 def _references_to_a_free_block() -> int:
     blocks = deque([np.empty(0)])
     block = blocks[0]
@@ -201,7 +242,10 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     faults = [one for one in node.allgather(fault) if one]
     if descriptor >= 0:
         os.close(descriptor)
-    return (None, faults[0]) if faults else (segment, "")
+    if faults or segment is None:
+        return None, faults[0]
+    _segments.append(segment)
+    return segment, ""
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

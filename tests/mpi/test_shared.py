@@ -279,3 +279,31 @@ def test_nothing_grows(world):
         for _ in range(5):
             calls()
         assert (segment._top, len(os.listdir("/proc/self/fd"))) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_its_results_to_itself(world):
+    """As ordinary memory: neither sees what the other writes, nor new results in a block that was let go."""
+    with together():
+        kept, let_go = (world.allreduce(np.full(20000, i + 1.0)) for i in range(2))
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.read(reader, 1)  # the parent has gone on
+                same = (kept == world.size).all() and (let_go == 2 * world.size).all()
+                kept[:] = -1
+                status = 0 if same else 2
+            finally:
+                os._exit(status)
+        del let_go
+        kept += 1
+        later = [world.allreduce(np.full(20000, 5.0)) for _ in range(8)]
+        os.write(writer, b"x")
+        _, status = os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert (kept == world.size + 1).all()
+        assert all((one == 5 * world.size).all() for one in later)
