@@ -153,11 +153,8 @@ class Predefined(Op):
         wraps = self.name == "SUM" and dtype.kind in "iu" and dtype.itemsize <= 2
         return self._compiled_as("combiner", dtype) if spreads_nan or wraps else None
 
-    def folder(self, dtype: np.dtype) -> Any:
-        """None for dtypes that numba does not know, or knows otherwise than NumPy: NumPy's twin serves."""
-        return self._compiled_as("folder", dtype)
-
     def _compile(self, make: Callable, dtype: np.dtype) -> Any:
+        """None for dtypes that numba does not know, or knows otherwise than NumPy: NumPy's twin serves."""
         if dtype.kind not in "biufc" or dtype.char in "egG":
             return None
         from .kernels import combine

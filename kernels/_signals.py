@@ -10,14 +10,21 @@ _PROBES = 12
 
 
 @jit
-def line_of(state, rank):
-    """The address of a rank's line for the present call."""
-    return peek(word(state, w.BLOCKS) + 8 * rank) + w.LINE + 128 * (word(state, w.EPOCH) & 1)
+def block_of(state, rank):
+    """The address of a rank's control block."""
+    return peek(word(state, w.BLOCKS) + 8 * rank)
 
 
 @jit
-def block_of(state, rank):
-    return peek(word(state, w.BLOCKS) + 8 * rank)
+def _line(state):
+    """Where in a control block the line for the present call is."""
+    return w.LINE + 128 * (word(state, w.EPOCH) & 1)
+
+
+@jit
+def line_of(state, rank):
+    """The address of a rank's line for the present call."""
+    return block_of(state, rank) + _line(state)
 
 
 @jit
@@ -38,7 +45,7 @@ def has_come(state, address, value):
 
 @jit
 def all_have_come(state, flag, value):
-    """Whether all ranks' counters reach a value, within a short wait; TAKEN remembers who has."""
+    """Whether all ranks' counters reach a value, within a short wait; AWAITED remembers who has not."""
     size, rank = word(state, w.SIZE), word(state, w.AWAITED)
     while rank < size:
         if not has_come(state, block_of(state, rank) + flag, value):
@@ -64,15 +71,10 @@ def post_line(state, token, x, y, expected):
 @jit
 def all_arrived(state):
     """Whether all ranks are here, within a short wait; then COMBINED tells their tokens."""
-    size, epoch, rank = word(state, w.SIZE), word(state, w.EPOCH), word(state, w.AWAITED)
-    while rank < size:
-        if not has_come(state, line_of(state, rank), epoch):
-            set_word(state, w.AWAITED, rank)
-            return False
-        rank += 1
-    set_word(state, w.AWAITED, 0)
+    if not all_have_come(state, _line(state), word(state, w.EPOCH)):
+        return False
     combined = word(state, w.AGE)
-    for other in range(size):
+    for other in range(word(state, w.SIZE)):
         combined = combined * 6364136223846793005 + peek(line_of(state, other) + 8)
     set_word(state, w.COMBINED, combined)
     return True

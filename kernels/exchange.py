@@ -25,7 +25,8 @@ _PROBE_EVERY = 64 << 20
 
 
 @jit
-def begin(state, entry, x, y):
+def _begin(state, entry, x, y):
+    """Note a new call."""
     set_word(state, w.ENTRY, entry)
     set_word(state, w.X, x)
     set_word(state, w.Y, y)
@@ -84,7 +85,7 @@ def tell(entry, x, y):
     state, data = word(entry, w.OF_STATE), word(entry, w.DATA)
     x = peek(x + data) if x != 0 else 0
     y = peek(y + data) if y != 0 else 0
-    begin(state, entry, x, y)
+    _begin(state, entry, x, y)
     deposit(state, entry, x)
     late = block_of(state, word(state, w.RANK)) + w.LATE
     poke(late + 8, offset_of(state, x))
@@ -126,7 +127,7 @@ def call(entry, x, y):
             return w.REFUSED
     set_word(state, w.BUSY, 1)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
-    begin(state, entry, x, y)
+    _begin(state, entry, x, y)
     deposit(state, entry, x)
     expected = word(entry, w.EXPECTED)
     post_line(state, word(entry, w.TOKEN), offset_of(state, x), result_offset(state, y), expected)
