@@ -91,23 +91,17 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         for name, value, least in (("color", 0 if color is None else color, 0), ("key", key, -(2**31))):
             if not isinstance(value, int | np.integer) or not least <= value < 2**31:
                 fault = ValueError(f"split: {name} must be an integer from {least} to {2**31 - 1}; got {value!r}")
-        channel.enter("split")
-        try:
+        with channel.turn("split"):
             self._agree("split", fault)
             made: Any = channel.data.Split(MPI.UNDEFINED if color is None else color, key)
-        finally:
-            channel.leave()
         return None if made == MPI.COMM_NULL else Communicator._wrap(made, f"{channel.name}.split({color})")
 
     def dup(self) -> "Communicator":
         """The same ranks, apart from this communicator's traffic; collective. MPI_Comm_dup."""
         channel = self._channel
-        channel.enter("dup")
-        try:
+        with channel.turn("dup"):
             self._agree("dup")
             made = channel.data.Dup()
-        finally:
-            channel.leave()
         return Communicator._wrap(made, f"{channel.name}.dup()")
 
     def free(self) -> None:
@@ -120,23 +114,21 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         channel = self._channel
         if not self._owned and self.mpi in (MPI.COMM_WORLD, MPI.COMM_SELF):
             raise UsageError(f"free: {channel.name} cannot be freed.")
-        channel.enter("free")
-        fault = None
-        if channel.unstarted or channel.moving:
-            fault = UsageError(f"free: {channel.name} has requests in flight on rank {self.rank}; wait for them first.")
-        try:
+        with channel.turn("free"):
+            fault = None
+            if channel.unstarted or channel.moving:
+                fault = UsageError(
+                    f"free: {channel.name} has requests in flight on rank {self.rank}; wait for them first."
+                )
             self._agree("free", fault)
-        except BaseException:
-            channel.leave()
-            raise
-        for window in self._windows:
-            window.Free()
-        for part in (self._node, self._leaders):
-            if part is not None and part is not self:
-                part.free()
-        channel.free()
-        if self._owned:
-            self.mpi.Free()
+            for window in self._windows:
+                window.Free()
+            for part in (self._node, self._leaders):
+                if part is not None and part is not self:
+                    part.free()
+            channel.free()
+            if self._owned:
+                self.mpi.Free()
 
     def __enter__(self) -> "Communicator":
         return self
@@ -194,12 +186,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             closed = tuple(np.broadcast_to(np.asarray(periods, bool), len(grid)).tolist())
         except (TypeError, ValueError) as error:
             fault = error if "cart" in str(error) else ValueError(f"cart: bad dims or periods: {error}.")
-        channel.enter("cart")
-        try:
+        with channel.turn("cart"):
             self._agree("cart", fault, dims=grid, periods=closed)
             made = channel.data.Create_cart(grid, closed, reorder=False)
-        finally:
-            channel.leave()
         cart = CartComm._wrap(made, f"{channel.name}.cart({grid})")
         return cart  # type: ignore[return-value]
 
@@ -234,12 +223,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
                 told = f"shared_array: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
             fault = type(error)(told)
         channel = self._channel
-        channel.enter("shared_array")
-        try:
+        with channel.turn("shared_array"):
             self._agree("shared_array", fault, dtype=element)
             run(channel, "shared_array", self._compare_shapes(extents))
-        finally:
-            channel.leave()
         node = self.node
         nbytes = int(np.prod(extents, dtype=np.int64)) * element.itemsize
         window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)

@@ -46,13 +46,10 @@ class Halos:
             arrays = [self._checked(one, width) for one in given]
         except (TypeError, ValueError) as error:
             fault = error
-        channel.enter("halo")
-        try:
+        with channel.turn("halo"):
             run(channel, "halo", self._agree(arrays, width, fault))
             for axis in range(len(self._dims)):
                 run(channel, "halo", self._fill(arrays, axis, width))
-        finally:
-            channel.leave()
 
     def _checked(self, array: Any, width: Any) -> np.ndarray:
         if not isinstance(width, int | np.integer) or width < 1:

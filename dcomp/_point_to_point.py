@@ -136,11 +136,8 @@ class PointToPoint:
         def steps() -> Steps:
             yield arrived
 
-        channel.enter("probe")
-        try:
+        with channel.turn("probe"):
             run(channel, "probe", steps(), _peers(source))
-        finally:
-            channel.leave()
         return found[0]
 
     def exchange(self, parts: Mapping[int, Any]) -> dict[int, Any]:
@@ -182,12 +179,9 @@ class PointToPoint:
                 packed[normalise_rank(dest, self.size, "exchange", "a key")] = messages.pack_array(array, scalar)
         except (TypeError, ValueError) as error:
             fault = error
-        channel.enter("exchange")
-        try:
+        with channel.turn("exchange"):
             run(channel, "exchange", agree_simply(channel, "exchange", fault))
             return run(channel, "exchange", messages.exchange(channel, packed))
-        finally:
-            channel.leave()
 
     def send_object(self, x: Any, dest: int | None, *, tag: int = 0) -> None:
         """Send a Python object, pickled (protocol 5; the buffers of arrays in it are not copied)."""
@@ -211,11 +205,8 @@ class PointToPoint:
             requests = messages.send(channel, packed, target, tag)
             yield lambda: MPI.Request.Testall(requests)
 
-        channel.enter(function)
-        try:
+        with channel.turn(function):
             return start_message(channel, function, steps(), None if target is None else (target,))
-        finally:
-            channel.leave()
 
     def _check_target(self, function: str, dest: int | None, tag: int) -> tuple[int | None, int]:
         target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
@@ -233,11 +224,8 @@ class PointToPoint:
                 return out
             return (yield from messages.receive(channel, where, tag, objects=objects, out=out, function=function))
 
-        channel.enter(function)
-        try:
+        with channel.turn(function):
             return start_message(channel, function, steps(), _peers(where))
-        finally:
-            channel.leave()
 
     def _source(self, source: int, function: str) -> int:
         if source in (ANY_SOURCE, MPI.ANY_SOURCE):

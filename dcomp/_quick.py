@@ -19,7 +19,7 @@ from .engine.requests import carry_out, conclude
 from .engine.waiting import wait
 
 _KEPT = 1024  # calls per communicator
-MISSED = object()  # instead of a result
+MISSED, CARRIED = object(), object()  # instead of a result
 
 
 class _Made(NamedTuple):
@@ -27,11 +27,12 @@ class _Made(NamedTuple):
 
     route: Any
     entry: int
-    make: Any  # makes the array of the result; None: this rank gets none
+    make: Any  # makes the array of the result; None: this rank makes none
     shape: Any
     dtype: Any
     returns_x: bool  # the root of bcast
     copies: bool  # the result reaches `out` by way of an array of ours
+    identity: Any  # what the result is full of, if this rank receives nothing: rank 0 of exscan
 
 
 class _Quick:
@@ -51,14 +52,15 @@ class _Quick:
         # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
         self.call = exchange.call.overloads[exchange.call.signatures[0]].entry_point
 
-    def go_on(self, said: int, made: _Made, x: Any, y: Any, out: Any) -> Any:
+    def go_on(self, said: int, made: _Made, x: Any, out: Any) -> Any:
         """Bring a call to its end that `exchange.call` could not end, and give the turn back.
 
-        MISSED, and keep the turn, if the ranks make another call than they did before.
+        CARRIED, if the data is where it belongs. MISSED, and the turn is kept, if the ranks make another call than
+        they did before. Else the result, which came through MPI.
         """
         channel, meeting, exchange, w = self.channel, self.meeting, self.exchange, self.words
         function = made.route.terms.function
-        try:
+        with _TurnTaken(self, function):
             if said == w.WAITING:
 
                 def is_here() -> bool:
@@ -74,34 +76,20 @@ class _Quick:
             if said == w.UNKNOWN:
                 self.met = get_ident(), made
                 return MISSED
-            if said == w.ELSEWHERE:
-                return made.route.mpi.run(x, out)
-            if made.copies:
-                np.copyto(out, y)
-                return out
-            return x if made.returns_x else y
-        except KeyboardInterrupt:
-            channel.close(f"{function} in it was interrupted, so the ranks are out of step")
-            raise
-        finally:
-            if self.met is None:
-                channel.leave_quick_call()
+            return made.route.mpi.run(x, out) if said == w.ELSEWHERE else CARRIED
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
         result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
         route = call.route
-        if (
-            key is not None
-            and isinstance(route, self._kind)
-            and route.is_plain
-            and not route.scalar
-            and (call.out is None or type(call.out) is np.ndarray)
-        ):
+        if key is not None and isinstance(route, self._kind) and route.is_plain and not route.scalar:
             if len(self.made) >= _KEPT:
                 self.made.clear()
-            copies = call.out is not None and not (route.takes_any_out and route.identity is None)
-            made = _Made(route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies)
+            copies = not (route.takes_any_out or route.identity is not None)
+            made = _Made(
+                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies,
+                route.identity,
+            )  # fmt: skip
             with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
                 self.made[key] = made
         return result
@@ -123,29 +111,32 @@ class _Quick:
         """What makes the array of a result."""
         if not route.makes:
             return None
-        make = np.empty if route.is_small else self.meeting.segment.maker(route.result_bytes)
-        if route.identity is None:
-            return make
-
-        def make_identity(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-            result = make(shape, dtype)
-            result[...] = route.identity
-            return result
-
-        return make_identity
+        return np.empty if route.is_small else self.meeting.segment.maker(route.result_bytes)
 
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
         self.met = None
-        try:
+        with _TurnTaken(self, call.function):
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)
             return conclude(channel, call, self.meeting.verdict)
-        except KeyboardInterrupt:
-            channel.close(f"{call.function} in it was interrupted, so the ranks are out of step")
-            raise
-        finally:
-            channel.leave_quick_call()
+
+
+class _TurnTaken:
+    """The turn that `exchange.call` has taken: given back at the end, unless the ranks have met for another call."""
+
+    def __init__(self, quick: _Quick, function: str) -> None:
+        self._quick, self._function = quick, function
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        channel = self._quick.channel
+        if kind is KeyboardInterrupt:
+            channel.interrupt(self._function)
+        if self._quick.met is None and channel.is_open:
+            channel.meeting.give_turn()
 
 
 def use_shared_calls(comm: Any) -> None:
@@ -161,23 +152,43 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
     finish = quick.go_the_ordinary_way
 
     def attempt(key: tuple, x: Any, out: Any) -> Any:
-        """The result of a call made before; MISSED if it has to go the ordinary way."""
+        """The result of a call made before; MISSED if it has to go the ordinary way.
+
+        The key tells x; `out` is compared in compiled code with the result that there was before.
+        """
         try:
             made = known.get(key)
         except TypeError:  # an argument that cannot be one; the ordinary way says so
             return MISSED
         if made is None or unstarted:
             return MISSED
+        y: Any = out
         try:
-            _, entry, make, shape, dtype, returns_x, copies = made
-            y = make(shape, dtype) if make is not None and (out is None or copies) else out
-            said = go(entry, 0 if x is None else id(x), 0 if y is None or returns_x else id(y))
+            _, entry, make, shape, dtype, returns_x, copies, identity = made
+            if make is None:
+                if out is not None:
+                    return MISSED
+                said = go(entry, 0 if x is None else id(x), 0, 0)
+            elif out is None:
+                y = make(shape, dtype)
+                said = go(entry, 0 if x is None else id(x), id(y) if identity is None else 0, 0)
+            elif copies:
+                y = make(shape, dtype)
+                said = go(entry, 0 if x is None else id(x), id(y), id(out))
+            else:
+                said = go(entry, 0 if x is None else id(x), id(y) if identity is None else 0, id(out))
         except KeyboardInterrupt:  # it may have come before the call or after
-            channel.close("a call in it was interrupted, so the ranks are out of step")
+            channel.interrupt("a call")
             raise
         if said:
-            return MISSED if said == refused else quick.go_on(said, made, x, y, out)
-        if copies:
+            if said == refused:
+                return MISSED
+            result = quick.go_on(said, made, x, out)
+            if result is not CARRIED:
+                return result
+        if identity is not None:
+            y[...] = identity
+        elif copies and out is not None:
             copyto(out, y)
             return out
         return x if returns_x else y
@@ -189,24 +200,25 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
 
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
         key: tuple | None = None
-        # On the root, an `out` that is not x gets a copy: the ordinary way.
-        if type(root) is int and (x is None or (type(x) is ndarray and (out is None or out is x))):
-            key = ("bcast", root) if x is None else ("bcast", root, x.dtype, x.shape)
-            if out is not None and x is None:
-                key = (*key, layout(out))
-            if (result := attempt(key, x, None if x is not None else out)) is not MISSED:
+        if type(root) is int:
+            if x is None:
+                key = ("bcast", root) if out is None else ("bcast", root, layout(out))
+            elif type(x) is ndarray and (out is None or out is x):  # a copy, on the root, takes the ordinary way
+                key = ("bcast", root, x.dtype, x.shape, "root")
+            if key is not None and (result := attempt(key, x, out if x is None else None)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.BCAST, x, out, root=root))
 
     def scatter(x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
         key: tuple | None = None
-        if (
-            type(root) is type(axis) is int
-            and (x is None or type(x) is ndarray)
-            and (out is None or type(out) is ndarray)
-        ):
-            key = ("scatter", axis, root, layout(x), layout(out), given(counts))
-            if (result := attempt(key, x, out)) is not MISSED:
+        if type(root) is type(axis) is int:
+            if x is None:
+                key = ("scatter", axis, root) if out is None else ("scatter", axis, root, layout(out))
+            elif type(x) is ndarray:
+                key = ("scatter", axis, root, x.dtype, x.shape, "root")
+            if key is not None and counts is not None:
+                key = (*key, given(counts))
+            if key is not None and (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(channel, table.SCATTER, x, out, axis=axis, counts=counts, root=root)
         return finish(key, call)
@@ -215,8 +227,8 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray and type(root) is type(axis) is int:
             key = ("gather", axis, root, x.dtype, x.shape)
-            if out is not None or counts is not None:
-                key = (*key, layout(out), given(counts))
+            if counts is not None:
+                key = (*key, given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(channel, table.GATHER, x, out, axis=axis, counts=counts, root=root)
@@ -226,8 +238,8 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray and type(axis) is int:
             key = ("allgather", axis, x.dtype, x.shape)
-            if out is not None or counts is not None:
-                key = (*key, layout(out), given(counts))
+            if counts is not None:
+                key = (*key, given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.ALLGATHER, x, out, axis=axis, counts=counts))
@@ -244,8 +256,8 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray and type(split_axis) is type(concat_axis) is int:
             key = ("alltoall", split_axis, concat_axis, x.dtype, x.shape)
-            if out is not None or send_counts is not None or recv_counts is not None:
-                key = (*key, layout(out), given(send_counts), given(recv_counts))
+            if send_counts is not None or recv_counts is not None:
+                key = (*key, given(send_counts), given(recv_counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         call = describe(
@@ -258,8 +270,6 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray and type(root) is int:
             key = ("reduce", op, root, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.REDUCE, x, out, op=op, root=root))
@@ -268,8 +278,6 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray:
             key = ("allreduce", op, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.ALLREDUCE, x, out, op=op))
@@ -278,8 +286,8 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray and type(axis) is int:
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
-            if out is not None or counts is not None:
-                key = (*key, layout(out), given(counts))
+            if counts is not None:
+                key = (*key, given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, op=op, axis=axis, counts=counts))
@@ -288,8 +296,6 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray:
             key = ("scan", op, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.SCAN, x, out, op=op))
@@ -298,17 +304,13 @@ def _quick_calls(channel: Any, quick: _Quick) -> list[Callable]:
         key: tuple | None = None
         if type(x) is ndarray:
             key = ("exscan", op, x.dtype, x.shape)
-            if out is not None:
-                key = (*key, layout(out))
             if (result := attempt(key, x, out)) is not MISSED:
                 return result
         return finish(key, describe(channel, table.EXSCAN, x, out, op=op))
 
-    def layout(array: Any) -> tuple | None:
-        """What of an array belongs to a key; unhashable if it is none."""
-        if array is None:
-            return None
-        return (array.dtype, array.shape) if type(array) is ndarray else ([],)
+    def layout(out: Any) -> tuple:
+        """What of `out` belongs to a key where there is no x; unhashable if it is no array."""
+        return (out.dtype, out.shape) if type(out) is ndarray else ([],)
 
     def given(counts: Any) -> Any:
         """Counts as they belong to a key; unhashable if they are none."""

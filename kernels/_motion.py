@@ -5,6 +5,7 @@ from ._jit import jit
 from ._memory import combine, copy, copy_streamed, store
 from ._signals import (
     all_have_come,
+    are_far,
     block_of,
     has_come,
     has_told,
@@ -19,7 +20,7 @@ from ._signals import (
 from .words import set_word, word
 
 # Bytes of a block that MPI moves better, from ordinary memory to ordinary memory: it copies once, by way of the kernel.
-_SENT_ONCE = 4 << 20
+_SENT_ONCE, _SENT_ONCE_FAR = 4 << 20, 128 << 10
 
 
 @jit
@@ -88,9 +89,12 @@ def look_around(state, entry):
         all_receive = all_receive and y_offset(state, other) != w.NOWHERE
         all_shared = all_shared and x_offset(state, other) != w.PRIVATE
     direct = all_shared or (all_receive and not is_fold)
-    block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
-    if not all_receive and (is_fold or (not direct and block > _SENT_ONCE)):
+    if not all_receive and is_fold:
         return w.ELSEWHERE
+    if not direct and not is_fold:
+        block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
+        if block > (_SENT_ONCE_FAR if are_far(state) else _SENT_ONCE):
+            return w.ELSEWHERE
     set_word(state, w.DIRECT, direct)
     set_word(state, w.HOW, w.STREAM if word(entry, w.WEIGHT) >= w.STREAMED else how_to_write(state))
     set_word(state, w.PUT, is_fold)  # see `deposit`

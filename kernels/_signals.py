@@ -164,4 +164,15 @@ def probe(state):
             if not has_come(state, block_of(state, other) + w.PROBE, before + turn):
                 store(mine, before + _PROBES)
                 return
-    set_word(state, w.ROUND, (cycles() - began) // (_PROBES - 4))
+    taken = (cycles() - began) // (_PROBES - 4)
+    set_word(state, w.ROUND, taken)
+    poke(mine + 8, taken)
+
+
+@jit
+def are_far(state):
+    """Whether the ranks' cores share no cache, as rank 0 found: the same answer on all ranks in one call.
+
+    Rank 0 changes it only when all have asked: a probe comes to its end when all ranks take part, at a call's end.
+    """
+    return peek(block_of(state, 0) + w.PROBE + 8) >= _FAR

@@ -21,6 +21,7 @@ from .words import set_word, word
 _CONTIGUOUS = 1  # in an array's flags
 _IN_ORDER = 1 | 1024  # and writeable
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
+_ANY = 1 << 62
 _PROBE_EVERY = 64 << 20
 
 
@@ -34,17 +35,31 @@ def _begin(state, entry, x, y):
 
 
 @jit
-def _carry(state):
-    """Move the data of a call on which the ranks agree: DONE; WORKING, and call again; ELSEWHERE: it is MPI's,
-    since a rank has nowhere in the segment to receive.
+def _count(state, entry):
+    """Probe again after so many bytes, the same on all ranks."""
+    since = word(state, w.SINCE) + word(entry, w.WEIGHT)
+    if since >= _PROBE_EVERY and word(state, w.SPINS) >= 100:
+        since = 0
+        probe(state)
+    set_word(state, w.SINCE, since)
+
+
+@jit
+def _carry(state, most):
+    """Move the data of a call on which the ranks agree, of `most` bytes: DONE; WORKING, and call again; ELSEWHERE: it
+    is MPI's, since a rank has nowhere in the segment to receive.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):
         return carry_small(state)
     if word(state, w.PHASE) == 0:
         said = look_around(state, entry)
+        if said == w.ELSEWHERE:
+            _count(state, entry)
         if said != w.DONE:
             return said
+    if word(entry, w.WEIGHT) > most:
+        return w.WORKING
     if word(state, w.PHASE) == 1:
         if word(entry, w.KIND) == w.MOVE:
             move(state, entry)
@@ -58,11 +73,7 @@ def _carry(state):
         return w.WORKING
     store(block_of(state, word(state, w.RANK)) + w.COPIED, rounds)
     set_word(state, w.CHUNKS, rounds)
-    since = word(state, w.SINCE) + word(entry, w.WEIGHT)
-    if since >= _PROBE_EVERY and word(state, w.SPINS) >= 100:
-        since = 0
-        probe(state)
-    set_word(state, w.SINCE, since)
+    _count(state, entry)
     return w.DONE
 
 
@@ -93,18 +104,47 @@ def tell(entry, x, y):
     store(late, word(state, w.EPOCH))
 
 
+@jit
+def _can_hold_result(entry, array):
+    """Whether a Python object is an array of the result's dtype and shape, in C order and writeable."""
+    fields = array + word(entry, w.DATA)
+    if peek(fields - 8) != word(entry, w.ARRAY_TYPE) or peek(fields + 40) != word(entry, w.DTYPE):
+        return False
+    shape = word(entry, w.SHAPE)
+    dimensions = peek(shape)
+    if peek32(fields + 8) != dimensions or peek32(fields + 48) & _IN_ORDER != _IN_ORDER:
+        return False
+    extents, fits = peek(fields + 16), True
+    for axis in range(dimensions):
+        fits = fits and peek(extents + 8 * axis) == peek(shape + 8 + 8 * axis)
+    return fits
+
+
+@jit
+def _can_receive(entry, x, y):
+    """Whether a result can be written to y where x is sent: not if they overlap in part, nor, where blocks move, if
+    they are the same, since what arrives would fall on what has not been sent.
+    """
+    x_bytes, y_bytes = word(entry, w.X_BYTES), word(entry, w.Y_BYTES)
+    if x == y and x_bytes == y_bytes:
+        moves = word(entry, w.KIND) == w.MOVE or word(entry, w.RULE) == w.BEFORE
+        return word(entry, w.IS_SMALL) or not moves
+    return x == 0 or x >= y + y_bytes or y >= x + x_bytes
+
+
 @jit_briefly
-def call(entry, x, y):
+def call(entry, x, y, out):
     """Arrive, compare, and carry out a small call that has been made before.
 
-    x and y are addresses of Python's array objects, 0 for none. The state and where an array object has the address
-    of its data stand in the entry; after that follow number of dimensions, extents, strides, base, dtype and flags,
-    each in 8 bytes (numpy's ndarrayobject.h, PyArrayObject_fields).
+    x, y and out are addresses of Python's objects, 0 for none: the array that is sent, the array that receives, and
+    the one that the user gave for the result, of any type; y may be another, if the result reaches `out` later. The
+    state and where an array object has the address of its data stand in the entry; before it is the type that every
+    object has (PyObject_HEAD), after it follow number of dimensions, extents, strides, base, dtype and flags, each in 8
+    bytes (numpy's ndarrayobject.h, PyArrayObject_fields).
 
     Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
     not the expected ones: all but DONE keep the turn. REFUSED, and nothing has happened, if another thread has the
-    turn, an array is not in C order, the result cannot be written, or they overlap in
-    part.
+    turn, x is not in C order, or `out` cannot take the result: of another layout, read-only, or in x.
     """
     state, data = word(entry, w.OF_STATE), word(entry, w.DATA)
     if word(state, w.BUSY):
@@ -113,18 +153,10 @@ def call(entry, x, y):
         if peek32(x + data + 48) & _CONTIGUOUS == 0:
             return w.REFUSED
         x = peek(x + data)
+    if out != 0 and not (_can_hold_result(entry, out) and _can_receive(entry, x, peek(out + data))):
+        return w.REFUSED
     if y != 0:
-        if peek32(y + data + 48) & _IN_ORDER != _IN_ORDER:
-            return w.REFUSED
         y = peek(y + data)
-        x_bytes, y_bytes = word(entry, w.X_BYTES), word(entry, w.Y_BYTES)
-        if x == y and x_bytes == y_bytes:
-            # What arrives would fall on what has not been sent.
-            moves = word(entry, w.KIND) == w.MOVE or word(entry, w.RULE) == w.BEFORE
-            if moves and not word(entry, w.IS_SMALL):
-                return w.REFUSED
-        elif x != 0 and x < y + y_bytes and y < x + x_bytes:
-            return w.REFUSED
     set_word(state, w.BUSY, 1)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     _begin(state, entry, x, y)
@@ -135,9 +167,7 @@ def call(entry, x, y):
         return w.WAITING
     if word(state, w.COMBINED) != expected:
         return w.UNKNOWN
-    if word(entry, w.WEIGHT) > _BRIEF:
-        return w.WORKING
-    said = _carry(state)
+    said = _carry(state, _BRIEF)
     if said == w.DONE:
         set_word(state, w.BUSY, 0)
     return said
@@ -153,9 +183,9 @@ def take(state):
 
 
 @jit_briefly
-def look(array, data):
-    """The address of the data of an array object in C order, else 0; its own address stands `data` bytes in it."""
-    return peek(array + data) if peek32(array + data + 48) & _CONTIGUOUS else 0
+def look(entry, array):
+    """The address of the data of an array object that can hold a result, else 0."""
+    return peek(array + word(entry, w.DATA)) if _can_hold_result(entry, array) else 0
 
 
 @jit_briefly
@@ -170,7 +200,7 @@ def resume(state):
 @jit
 def carry(state):
     """Bring a call to its end, the GIL released; what `_carry` says."""
-    return _carry(state)
+    return _carry(state, _ANY)
 
 
 def compile_all() -> None:
@@ -179,7 +209,7 @@ def compile_all() -> None:
         (post, 2),
         (arrived, 1),
         (tell, 3),
-        (call, 3),
+        (call, 4),
         (take, 1),
         (look, 2),
         (resume, 1),

@@ -10,7 +10,7 @@ Every rank has a control block in the segment, which it alone writes:
 512      number of the call, offsets of x and of the result: from a rank that could not tell them on arrival
 640      how many chunks it has put into its ring, over all calls
 768      how many it has finished
-896      rounds of the probe
+896      rounds of the probe, and the cycles of one when it was last made
 4096     slots for x up to `SLOT` bytes, for even and odd calls
 `RING`   chunks of x on their way to the ranks that combine them
 ======== ==============================================================================================
@@ -35,9 +35,9 @@ STATE = 32
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
-    OF_STATE, DATA, SAME,
-) = range(17)  # fmt: skip
-ROWS, ROW = 17, 6
+    OF_STATE, DATA, SAME, ARRAY_TYPE, DTYPE, SHAPE,
+) = range(20)  # fmt: skip
+ROWS, ROW = 20, 6
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
 

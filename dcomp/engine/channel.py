@@ -106,13 +106,19 @@ class Channel:
         """A collective call begins; in shared memory the exchange itself counts."""
         self._calls += 1
 
-    def enter(self, function: str) -> None:
-        """Take the turn; every public call does.
+    def turn(self, function: str) -> "_Turn":
+        """``with channel.turn(function):`` has the turn; every public call takes it.
+
+        An interrupt (Ctrl-C) in it closes the channel, for what the other ranks were told is not known.
 
         Raises
         ------
         UsageError     If the communicator cannot be used any more, or another thread is using it.
         """
+        return _Turn(self, function)
+
+    def enter(self, function: str) -> None:
+        """Take the turn."""
         if not self._take_turn(0):
             self._wait_for_turn(function)
 
@@ -127,15 +133,10 @@ class Channel:
 
     def leave(self) -> None:
         """Give the turn back."""
-        if self._closed is None:
+        if self.is_open:
             if self.meeting is not None:
                 self.meeting.give_turn()
             self._turn.release()
-
-    def leave_quick_call(self) -> None:
-        """Give the turn of the meeting back, which a quick call has taken alone."""
-        if self._closed is None and self.meeting is not None:
-            self.meeting.give_turn()
 
     def try_enter(self) -> bool:
         """Take the turn if it is free: for the progress thread, which must never hinder a call."""
@@ -174,6 +175,15 @@ class Channel:
         reason, kind = self._closed
         raise kind(f"{function}: {self.name} cannot be used any more on rank {self.rank} of {self.size}: {reason}.")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can still be made."""
+        return self._closed is None
+
+    def interrupt(self, function: str) -> None:
+        """Close the channel after an interrupt in `function`."""
+        self.close(f"{function} in it was interrupted, so the ranks are out of step")
+
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""
         self._closed = (reason, kind)
@@ -193,6 +203,23 @@ class Channel:
         self.sync.Free()
         self.data.Free()
         self.close("it has been freed")
+
+
+class _Turn:
+    """The turn on a channel, as a context."""
+
+    __slots__ = ("_channel", "_function")
+
+    def __init__(self, channel: Channel, function: str) -> None:
+        self._channel, self._function = channel, function
+
+    def __enter__(self) -> None:
+        self._channel.enter(self._function)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self._channel.interrupt(self._function)
+        self._channel.leave()
 
 
 def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from .segment import Segment, address_of
 # a core each; where they share cores, looking keeps the rank away that is waited for.
 _APART, _CROWDED = (2000, 0), (20, 50)
 _VERDICTS = 4096  # kept per communicator
-DATA = object.__basicsize__  # where an array object has the address of its data
+DATA = object.__basicsize__  # where an array object has the address of its data, behind its type
 
 
 class Meeting:
@@ -152,7 +152,20 @@ def token_of(claim: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(claim, digest_size=8).digest(), "little", signed=True)
 
 
+def describe_result(entry: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Write into an entry how the compiled functions know an array of a result; they read what is returned."""
+    extents = np.array([len(shape), *shape], np.int64)
+    entry[w.ARRAY_TYPE], entry[w.DTYPE], entry[w.SHAPE] = id(np.ndarray), id(dtype), address_of(extents)
+    entry[w.DATA] = DATA
+    return extents
+
+
 def knows_arrays() -> bool:
-    """Whether compiled code finds an array's data and flags where it looks for them."""
-    array = np.empty((2, 3))
-    return exchange.look(id(array), DATA) == address_of(array) and not exchange.look(id(array.T), DATA)
+    """Whether compiled code finds an array's type, data, shape, dtype and flags where it looks for them."""
+    entry = np.zeros(w.ROWS, np.int64)
+    array, masked, locked = np.empty((2, 3)), np.ma.zeros((2, 3)), np.empty((2, 3))
+    locked.flags.writeable = False
+    held = describe_result(entry, array.shape, array.dtype)
+    others = (array.T, array[:, :2], array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, locked, 5)
+    found = exchange.look(address_of(entry), id(array)) == address_of(array)
+    return found and not any(exchange.look(address_of(entry), id(one)) for one in others) and len(held) == 3

@@ -23,13 +23,10 @@ class Plan:
     """
 
     def __init__(self, channel: Channel, call: Call) -> None:
-        channel.enter(call.function)
-        try:
+        with channel.turn(call.function):
             route = run(channel, call.function, agree_on_route(channel, call))
             self._transfer = route.bind(call.x, _result_array(route, call))
             self._persistent = self._transfer.prepare()
-        finally:
-            channel.leave()
         self._channel, self._call = channel, call
         self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
         self._started = self._freed = False
@@ -46,8 +43,7 @@ class Plan:
         if self._started:
             raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
         channel = self._channel
-        channel.enter(self._call.function)
-        try:
+        with channel.turn(self._call.function):
             if channel.unstarted:
                 start_all(channel, self._call.function)
             if self._persistent is not None:
@@ -56,8 +52,6 @@ class Plan:
                 self._persistent.Start()
             else:
                 self._requests = self._transfer.start()
-        finally:
-            channel.leave()
         self._started = True
 
     def wait(self) -> Any:
@@ -71,11 +65,8 @@ class Plan:
             raise RuntimeError(f"{self._call.function}: wait must follow start.")
         channel, requests = self._channel, self._requests
         test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
-        channel.enter(self._call.function)
-        try:
+        with channel.turn(self._call.function):
             wait(test, channel, self._call.function)
-        finally:
-            channel.leave()
         self._started = False
         return self._transfer.finish()
 

@@ -17,7 +17,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
 from .channel import Channel
-from .meeting import DATA, Meeting, token_of
+from .meeting import Meeting, describe_result, token_of
 from .operations import fold_function
 from .segment import address_of
 from .waiting import wait
@@ -52,10 +52,16 @@ class SharedRoute:
         self.entry = address_of(entry)
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
-        self.takes_any_out = self.is_small or not route.terms.row.reduces or self.result_bytes > _THROUGH_HEAP
+        self.identity = route.identity  # then this rank's result does not come from others
+        self.takes_any_out = (
+            self.is_small
+            or not route.terms.row.reduces
+            or self.result_bytes > _THROUGH_HEAP
+            or self.identity is not None
+        )
+        self._extents = describe_result(entry, self.shape or (), self.dtype)
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
-        self.identity = route.identity
         self.is_plain = not (route.axis or route.join or route.native != route.dtype)
 
     def bind(self, x: np.ndarray | None, out: np.ndarray | None) -> mpi.Transfer:
@@ -71,7 +77,8 @@ class SharedRoute:
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
         self._entry[w.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
-        exchange.tell(self.entry, 0 if send is None else id(send), 0 if received is None else id(received))
+        receives = received is not None and self.identity is None
+        exchange.tell(self.entry, 0 if send is None else id(send), id(received) if receives else 0)
         said = carry(self.channel, self.meeting, self.terms.function)
         if said == w.ELSEWHERE:
             return self.mpi.run(x, out)
@@ -131,8 +138,7 @@ def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
     entry = _entry(route)
     if entry is None or channel.meeting is None:
         return None
-    entry[w.OF_STATE], entry[w.DATA] = channel.meeting.state, DATA
-    entry[w.TOKEN] = token_of(route.terms.claim.packed)
+    entry[w.OF_STATE], entry[w.TOKEN] = channel.meeting.state, token_of(route.terms.claim.packed)
     return SharedRoute(channel, channel.meeting, route, entry)
 
 

@@ -220,6 +220,39 @@ def test_out_that_overlaps_in_part_is_refused_every_time(world):
         assert_same(world.allgather(np.ones(2), out=whole), np.ones(2 * world.size))
 
 
+def _bad_outs(x):
+    """Arrays, and other things, that cannot take a result like x."""
+    locked, around = np.zeros_like(x), np.zeros(len(x) + 1)
+    locked.flags.writeable = False
+    around[1:] = x
+    yield x, locked
+    yield x, np.zeros(len(x) + 1)
+    yield x, np.zeros((len(x), 1))
+    yield x, np.zeros(len(x), np.int64)
+    yield x, np.zeros(len(x), ">f8")
+    yield x, 5
+    yield x, list(x)
+    yield around[1:], around[:-1]
+
+
+@pytest.mark.parametrize("name", ["allreduce", "scan", "exscan"])
+@pytest.mark.parametrize("n", [5, 20000, 300000])
+def test_a_bad_out_is_refused_every_time(comm, needs_checks, name, n):
+    """Also when the same call with a good one, or without, is known from before."""
+    x = np.ones(n)
+    call = getattr(comm, name)
+    for out in (np.zeros(n), None, np.zeros(n)):
+        call(x, out=out)
+    for mine, bad in _bad_outs(x):
+        is_bad = comm.rank == comm.size - 1
+        with all_raise((TypeError, ValueError, dc.CollectiveMismatchError), "out"):
+            call(mine, out=bad if is_bad else np.zeros(n))
+        with together():
+            for out in (np.zeros(n), None):
+                expected = {"allreduce": comm.size, "scan": comm.rank + 1, "exscan": comm.rank}[name]
+                assert_same(call(x, out=out), np.full(n, float(expected)))
+
+
 def test_a_large_send_is_under_way_during_collectives(world):
     """Who waits for the others lets MPI work."""
     n = 1 << 19
