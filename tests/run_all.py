@@ -3,7 +3,7 @@
     python tests/run_all.py .venv/bin/python .venv-openmpi/bin/python --ranks 1 2 3 4 8 --smoke .venv-impi/bin/python
 
 Tests in `tests/mpi` run under mpirun at every number of ranks; the others are one process, and start what they
-need. With the interpreters after `--smoke`, a few run on two ranks; it is no failure if their MPI cannot start here.
+need. What the documents show is run with the first interpreter only. With the interpreters after `--smoke`, a few run on two ranks; it is no failure if their MPI cannot start here.
 Prints a table of counts, and what failed.
 """
 
@@ -51,7 +51,8 @@ def main() -> int:
         if fault:
             notes.append(f"Not tested: {python}, whose MPI cannot start here:\n{fault}")
             continue
-        for run in _smoke_runs(python, mpi) if is_smoke else _all_runs(python, mpi, arguments.ranks):
+        is_first = not rows
+        for run in _smoke_runs(python, mpi) if is_smoke else _all_runs(python, mpi, arguments.ranks, is_first):
             name, command, settings = run
             start = time.monotonic()
             counts, status = _run(python, [*command, "-q", "-rfEsx", "--color=no"], settings, f"{mpi}, {name}")
@@ -68,9 +69,12 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _all_runs(python: Path, mpi: str, ranks: list[int]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+def _all_runs(
+    python: Path, mpi: str, ranks: list[int], with_documents: bool
+) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Names, commands and settings of the runs of pytest."""
-    yield "one process", _pytest(python, mpi, None, TESTS / "unit"), {}
+    options = [] if with_documents else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
+    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
         yield f"{n} rank{'s' * (n > 1)}", _pytest(python, mpi, n, TESTS / "mpi"), settings
