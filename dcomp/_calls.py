@@ -64,6 +64,17 @@ class Terms:
         return not self.row.rooted or self.row.from_root or self.is_root
 
 
+class Given(NamedTuple):
+    """The arguments of a call besides its arrays, as the user has passed them."""
+
+    op: Any
+    root: Any
+    axis: Any
+    concat_axis: Any
+    counts: Any
+    recv_counts: Any
+
+
 class Agreed(NamedTuple):
     """What a rank knows once the ranks have agreed: its result, and how long all blocks are."""
 
@@ -141,9 +152,8 @@ def describe(
         key = None  # something is wrong; below, it gets its name
     function = form.format(row.name)
     try:
-        terms = _work_out(
-            channel.size, channel.rank, row, function, x, out, scalar, op, root, axis, concat_axis, counts, recv_counts
-        )
+        given = Given(op, root, axis, concat_axis, counts, recv_counts)
+        terms = _work_out(channel.size, channel.rank, row, function, x, out, scalar, given)
     except (TypeError, ValueError) as fault:
         return Call(function, None, None, None, fault)
     if key is not None:
@@ -162,19 +172,7 @@ def located(fault: Exception, channel: Any) -> Exception:
 
 
 def _work_out(
-    size: int,
-    rank: int,
-    row: Collective,
-    function: str,
-    x: Any,
-    out: Any,
-    scalar: bool,
-    op: Any,
-    root: Any,
-    axis: Any,
-    concat_axis: Any,
-    counts: Any,
-    recv_counts: Any,
+    size: int, rank: int, row: Collective, function: str, x: Any, out: Any, scalar: bool, given: Given
 ) -> Terms:
     """The terms of a call.
 
@@ -186,13 +184,13 @@ def _work_out(
     terms.row, terms.function, terms.size, terms.rank = row, function, size, rank
     terms.x_shape = terms.x_dtype = terms.out_shape = terms.out_dtype = terms.shape = None
     terms.counts = terms.recv_counts = None
-    terms.counts_given = counts is not None
+    terms.counts_given = given.counts is not None
     terms.axis = terms.concat_axis = 0
-    terms.scalar, terms.op, terms.needs_layout, terms.routes = scalar, op, False, {}
-    terms.root = normalise_rank(root, size, function, "root") if row.rooted else 0
+    terms.scalar, terms.op, terms.needs_layout, terms.routes = scalar, given.op, False, {}
+    terms.root = normalise_rank(given.root, size, function, "root") if row.rooted else 0
     if row.shape is not Shape.NONE:
         _take_arrays(terms, x, out)
-        _RULES[row.shape](terms, axis, concat_axis, counts, recv_counts)
+        _RULES[row.shape](terms, given)
         if terms.out_shape is not None and terms.shape is not None:
             check_out_layout(terms.out_shape, terms.out_dtype, terms.shape, terms.x_dtype, function)
     terms.claim = _checks.claim(terms)
@@ -222,7 +220,7 @@ def _take_arrays(terms: Terms, x: Any, out: Any) -> None:
         terms.out_shape, terms.out_dtype = out.shape, out.dtype
 
 
-def _elementwise(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _elementwise(terms: Terms, given: Given) -> None:
     _check_op(terms)
     if terms.row.name == "exscan":
         terms.op.identity_for(_dtype(terms))
@@ -230,25 +228,25 @@ def _elementwise(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_co
         terms.shape = terms.x_shape
 
 
-def _broadcast(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _broadcast(terms: Terms, given: Given) -> None:
     terms.needs_layout = terms.out_shape is None
     terms.shape = terms.x_shape
 
 
-def _split(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _split(terms: Terms, given: Given) -> None:
     """The root knows all; the others the counts if they are given, and what `out` tells."""
     like = terms.x_shape if terms.x_shape is not None else terms.out_shape
     if like is None:
-        if not isinstance(axis, _INTEGERS):
-            raise TypeError(f"{terms.function}: axis must be an integer; got {axis!r}")
-        terms.axis = int(axis)  # made positive when the number of dimensions is known
+        if not isinstance(given.axis, _INTEGERS):
+            raise TypeError(f"{terms.function}: axis must be an integer; got {given.axis!r}")
+        terms.axis = int(given.axis)  # made positive when the number of dimensions is known
     else:
         _require_dimension(terms, like, "x" if like is terms.x_shape else "out")
-        terms.axis = normalise_axis(axis, len(like), terms.function)
-    terms.axis_given = int(axis)
+        terms.axis = normalise_axis(given.axis, len(like), terms.function)
+    terms.axis_given = int(given.axis)
     length = None if terms.x_shape is None else terms.x_shape[terms.axis]
-    if counts is not None:
-        terms.counts = normalise_counts(counts, terms.size, length, terms.function)
+    if given.counts is not None:
+        terms.counts = normalise_counts(given.counts, terms.size, length, terms.function)
         if terms.x_shape is None and terms.out_shape is not None:
             mine, got = terms.counts[terms.rank], terms.out_shape[terms.axis]
             if mine != got:
@@ -261,16 +259,16 @@ def _split(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: 
     terms.needs_layout = True  # the root may give counts, and no other rank knows
 
 
-def _concatenate(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _concatenate(terms: Terms, given: Given) -> None:
     function = terms.function
     if terms.x_shape == ():
         terms.x_shape = (1,)
     terms.scalar = False
     shape = _shape(terms)
-    terms.axis = normalise_axis(axis, len(shape), function)
+    terms.axis = normalise_axis(given.axis, len(shape), function)
     length = shape[terms.axis]
-    if counts is not None:
-        terms.counts = normalise_counts(counts, terms.size, None, function)
+    if given.counts is not None:
+        terms.counts = normalise_counts(given.counts, terms.size, None, function)
         if terms.counts[terms.rank] != length:
             raise ValueError(
                 f"{function}: counts must be the lengths along axis {terms.axis}; got counts[{terms.rank}] = "
@@ -287,29 +285,29 @@ def _concatenate(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_co
     terms.needs_layout = terms.counts is None and (terms.row.rooted or terms.out_shape is None)
 
 
-def _transpose(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _transpose(terms: Terms, given: Given) -> None:
     function, shape = terms.function, _shape(terms)
     _require_dimension(terms, shape, "x")
-    terms.axis = normalise_axis(axis, len(shape), function, "split_axis")
-    terms.concat_axis = normalise_axis(concat_axis, len(shape), function, "concat_axis")
-    if counts is not None:
-        terms.counts = normalise_counts(counts, terms.size, shape[terms.axis], function, "send_counts")
-    if recv_counts is not None:
-        terms.recv_counts = normalise_counts(recv_counts, terms.size, None, function, "recv_counts")
-    given = (terms.counts is None) + (terms.recv_counts is None)
-    terms.needs_layout = given == 1 or (given == 2 and terms.out_shape is None)
+    terms.axis = normalise_axis(given.axis, len(shape), function, "split_axis")
+    terms.concat_axis = normalise_axis(given.concat_axis, len(shape), function, "concat_axis")
+    if given.counts is not None:
+        terms.counts = normalise_counts(given.counts, terms.size, shape[terms.axis], function, "send_counts")
+    if given.recv_counts is not None:
+        terms.recv_counts = normalise_counts(given.recv_counts, terms.size, None, function, "recv_counts")
+    missing = (terms.counts is None) + (terms.recv_counts is None)
+    terms.needs_layout = missing == 1 or (missing == 2 and terms.out_shape is None)
 
 
-def _reduce_split(terms: Terms, axis: Any, concat_axis: Any, counts: Any, recv_counts: Any) -> None:
+def _reduce_split(terms: Terms, given: Given) -> None:
     shape = _shape(terms)
     _require_dimension(terms, shape, "x")
     _check_op(terms)
-    terms.axis = normalise_axis(axis, len(shape), terms.function)
+    terms.axis = normalise_axis(given.axis, len(shape), terms.function)
     length = shape[terms.axis]
-    if counts is None:
+    if given.counts is None:
         terms.counts = block_counts(length, terms.size)
     else:
-        terms.counts = normalise_counts(counts, terms.size, length, terms.function)
+        terms.counts = normalise_counts(given.counts, terms.size, length, terms.function)
     terms.shape = with_length(shape, terms.axis, terms.counts[terms.rank])
 
 

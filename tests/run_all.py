@@ -3,7 +3,8 @@
     python tests/run_all.py .venv/bin/python .venv-openmpi/bin/python --ranks 1 2 3 4 8 --smoke .venv-impi/bin/python
 
 Tests in `tests/mpi` run under mpirun at every number of ranks; the others are one process, and start what they
-need. What the documents show is run with the first interpreter only. With the interpreters after `--smoke`, a few run on two ranks; it is no failure if their MPI cannot start here.
+need. What the documents show is run with the first interpreter only. With the interpreters after `--smoke`, a few tests
+run on two ranks; it is no failure if their MPI cannot start here.
 Prints a table of counts, and what failed.
 """
 
