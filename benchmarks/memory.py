@@ -3,8 +3,9 @@
     python benchmarks/memory.py --launch "mpirun -n 2"
 
 Every collective and contender gets processes of its own. There the arrays are made and written, the peak of
-the resident memory is reset, one call is made, and the growth is read. What mpi4py's own call grows by, which
-is MPI's memory and not dcomp's, is subtracted. Needs Linux; starts `mpirun` itself.
+the resident memory is reset, one call is made, and the growth is read; a page that several ranks have mapped counts
+for each by its part. What mpi4py's own call grows by, which is MPI's memory and not dcomp's, is subtracted. Needs
+Linux; starts `mpirun` itself.
 """
 
 import argparse
@@ -22,15 +23,20 @@ CONTENDERS = ("mpi4py", "dcomp", "dcomp_inferred")
 LIMIT = 2**20  # bytes that a call may take beside its input and its result
 TIME_LIMIT = 300  # seconds for one job, which takes some two
 PREFIX = "memory: "  # marks the line that a job hands back
-WARM_UP = (8, 2**16)  # bytes; what is set up once per process is no part of a call
+WARM_UP = (8, 2**16, 2**21)  # bytes; what is set up once per process is no part of a call
 
 
-def read_status(name: str) -> int:
-    """Bytes of an entry of /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def read_entry(file: str, name: str) -> int:
+    """Bytes of an entry of a file of /proc/self."""
+    for line in Path("/proc/self", file).read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
-    raise SystemExit(f"memory.py: /proc/self/status has no {name} here")
+    raise SystemExit(f"memory.py: /proc/self/{file} has no {name} here")
+
+
+def shared_memory() -> tuple[int, int]:
+    """Bytes of shared memory that this rank has mapped, and its part of them."""
+    return read_entry("status", "RssShmem"), read_entry("smaps_rollup", "Pss_Shmem")
 
 
 def reset_peak() -> bool:
@@ -65,9 +71,15 @@ def measure_one(collective: str, contender: str, size: int) -> None:
     call = prepare(communicator, case)
     comm.Barrier()
     was_reset = reset_peak()
-    before = read_status("VmRSS" if was_reset else "VmHWM")
+    comm.Barrier()
+    shared, part = shared_memory()
+    before = read_entry("status", "VmRSS" if was_reset else "VmHWM")
     call()
-    growth = read_status("VmHWM") - before
+    growth = read_entry("status", "VmHWM") - before
+    comm.Barrier()  # the parts are known when all ranks have touched what they touch
+    shared_after, part_after = shared_memory()
+    growth += (part_after - part) - (shared_after - shared)
+    comm.Barrier()
     gathered = comm.gather((growth, result_bytes, was_reset, right))
     if comm.rank == 0:
         growths, results, resets, rights = zip(*gathered)
@@ -103,8 +115,8 @@ def run_one(launch: list[str], collective: str, contender: str, size: int) -> di
 
 
 def excess(line: dict, baseline: dict) -> int:
-    """Bytes on the worst rank beyond the result and beyond what MPI itself takes."""
-    return max(g - r - b for g, r, b in zip(line["growth"], line["result"], baseline["growth"]))
+    """Bytes per rank beyond the results and beyond what MPI itself takes."""
+    return sum(g - r - b for g, r, b in zip(line["growth"], line["result"], baseline["growth"])) // line["ranks"]
 
 
 def mebibytes(count: int) -> str:
@@ -127,7 +139,7 @@ def main() -> int:
         measure_one(*arguments.one, arguments.size)
         return 0
     launch = shlex.split(arguments.launch)
-    print(f"messages of {size_text(arguments.size)}; MiB on the worst rank; limit {mebibytes(LIMIT)}")
+    print(f"messages of {size_text(arguments.size)}; MiB per rank; limit {mebibytes(LIMIT)}")
     print(f"{'':>14}{'mpi4py grows by':>18}{'dcomp beyond that':>20}{'without out, beyond the result too':>37}")
     exceeded = False
     for collective in arguments.collectives:
@@ -137,7 +149,8 @@ def main() -> int:
         marks = ["!" if value > LIMIT else " " for value in values]
         exceeded = exceeded or "!" in marks
         cells = [mebibytes(value) + mark for value, mark in zip(values, marks)]
-        print(f"{collective:>14}{mebibytes(max(baseline['growth'])):>17} {cells[0]:>20}{cells[1]:>37}", flush=True)
+        own = mebibytes(sum(baseline["growth"]) // baseline["ranks"])
+        print(f"{collective:>14}{own:>17} {cells[0]:>20}{cells[1]:>37}", flush=True)
         if arguments.output:
             with arguments.output.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines.values())

@@ -54,10 +54,7 @@ class SharedRoute:
         self.is_small = bool(entry[w.IS_SMALL])
         self.identity = route.identity  # then this rank's result does not come from others
         self.takes_any_out = (
-            self.is_small
-            or not route.terms.row.reduces
-            or self.result_bytes > _THROUGH_HEAP
-            or self.identity is not None
+            self.is_small or entry[w.KIND] == w.MOVE or self.result_bytes > _THROUGH_HEAP or self.identity is not None
         )
         self._extents = describe_result(entry, self.shape or (), self.dtype)
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
@@ -153,7 +150,10 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     if kind is Shape.NONE:
         entry[w.KIND], entry[w.IS_SMALL] = w.NOTHING, 1
         return entry
-    lay = _lay_fold if kind in (Shape.ELEMENTWISE, Shape.REDUCE_SPLIT) else _lay_move
+    if terms.row.name == "exscan" and size == 2:
+        lay = _lay_from_first
+    else:
+        lay = _lay_fold if terms.row.reduces else _lay_move
     lengths = lay(route, entry, rows)
     if lengths is None:
         return None
@@ -221,6 +221,17 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     if route.shape is not None:
         rows[:, w.ARRIVING], rows[:, w.HERE] = lengths, starts
     return int(lengths.max()), int(lengths.max())
+
+
+def _lay_from_first(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
+    """exscan of two ranks, which combines nothing: the second gets what the first has."""
+    total = prod(route.terms.x_shape or ()) * max(route.native.itemsize, 1)
+    entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
+    if route.terms.rank == 0:
+        rows[1, w.LENGTH] = total
+    else:
+        rows[0, w.ARRIVING] = total
+    return total, total
 
 
 def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:

@@ -283,7 +283,8 @@ def test_wrong_shared_arrays(world, shape, dtype, culprit):
 def test_shared_arrays_differ(world):
     if world.size == 1:
         pytest.skip("one rank agrees with itself")
-    if world.bcast(world.node.size if world.rank == 0 else None) > 1:
+    ranks = world.node.size  # the first use of `node` is collective
+    if world.bcast(ranks if world.rank == 0 else None) > 1:
         with all_raise(dc.CollectiveMismatchError, "shared_array: shape must"):
             world.shared_array(2 + (world.rank == 0))
     else:  # rank 0 is a node by itself, and nodes may differ
