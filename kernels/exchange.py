@@ -203,6 +203,40 @@ def carry(state):
     return _carry(state, _ANY)
 
 
+@jit
+def _begin_round(state):
+    entry = word(state, w.ENTRY)
+    set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
+    deposit(state, entry, word(state, w.X))
+    post_line(state, 0, w.PRIVATE, w.PRIVATE, 0)
+
+
+@jit_briefly
+def begin_round(state):
+    """Make x of a small plan's next round known to the others: DONE; REFUSED, if a call on the communicator that owns
+    the plan is under way, or it is closed.
+    """
+    if word(word(state, w.OWNER), w.BUSY):
+        return w.REFUSED
+    _begin_round(state)
+    return w.DONE
+
+
+@jit_briefly
+def end_round(state):
+    """Receive what the others have made known: DONE or WAITING. No one has to wait for this rank to do so."""
+    return carry_small(state) if all_arrived(state) else w.WAITING
+
+
+@jit_briefly
+def play_round(state):
+    """`begin_round` and `end_round`."""
+    if word(word(state, w.OWNER), w.BUSY):
+        return w.REFUSED
+    _begin_round(state)
+    return carry_small(state) if all_arrived(state) else w.WAITING
+
+
 def compile_all() -> None:
     """Compile every function that is called from Python, or load it from the cache."""
     for function, arguments in (
@@ -214,5 +248,8 @@ def compile_all() -> None:
         (look, 2),
         (resume, 1),
         (carry, 1),
+        (begin_round, 1),
+        (end_round, 1),
+        (play_round, 1),
     ):
         function.compile((int64,) * arguments)

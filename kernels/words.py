@@ -28,8 +28,8 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 # The state: this rank's side of a meeting place; int64 each.
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
-    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE,
-) = range(24)  # fmt: skip
+    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER,
+) = range(25)  # fmt: skip
 STATE = 32
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.

@@ -34,6 +34,7 @@ class Meeting:
 
     def __init__(self, comm: MPI.Intracomm, segment: Segment, block: np.ndarray, is_crowded: bool) -> None:
         self.segment = segment
+        self._is_crowded = is_crowded
         self._block = block
         segment.pin(block)
         block[: w.SLOTS] = 0
@@ -51,6 +52,8 @@ class Meeting:
         state[w.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(state)
         self._size, self._make_progress = comm.size, comm.Iprobe
+        self._places: list[Meeting] = []  # of plans, in the same order on all ranks
+        self._free: set[int] = set()  # of those, which this rank does not use any more
         self._shown = 0  # exchanges in which claims were shown
         self._verdicts: dict[int, bytes] = {}  # the same on all ranks, since each is learnt by all at once
 
@@ -133,14 +136,47 @@ class Meeting:
         start = int(self._blocks[rank]) - self.segment.base + w.CLAIM + _checks.BYTES * parity
         return self.segment.bytes[start : start + _checks.BYTES]
 
+    def place_for_plan(self, comm: MPI.Intracomm, fits: bool) -> "Meeting | None":
+        """A place in which the ranks meet for the rounds of a plan; None if it does not fit on some rank, or a heap is
+        full. Collective over `comm`.
+
+        A rank may be done with a plan while another still reads, so a place is used again when all have given it back.
+        """
+        told = comm.allgather((fits, sorted(self._free)))
+        if not all(one for one, _ in told):
+            return None
+        free = set.intersection(*(set(indices) for _, indices in told))
+        if free:
+            index = min(free)
+            self._free.discard(index)
+            return self._places[index]
+        place = make_meeting(comm, self.segment, self._is_crowded, w.RING)
+        if place is not None:
+            place._words[w.OWNER] = self.state
+            self._places.append(place)
+        return place
+
+    def give_back(self, place: "Meeting") -> None:
+        """This rank does not use the place of a plan any more."""
+        self._free.add(self._places.index(place))
+
+    def prepare_rounds(self, entry: int, x: np.ndarray | None, y: np.ndarray | None) -> None:
+        """What the compiled rounds of a plan read."""
+        state = self._words
+        state[w.ENTRY] = entry
+        state[w.X] = 0 if x is None else address_of(x)
+        state[w.Y] = 0 if y is None else address_of(y)
+
     def close(self) -> None:
-        """Give the place back, when no rank looks at it any more."""
+        """Give the place back, and those of plans, when no rank looks at them any more."""
+        for place in self._places:
+            place.close()
         self.segment.unpin(self._block)
 
 
-def make_meeting(comm: MPI.Intracomm, segment: Segment, is_crowded: bool) -> Meeting | None:
+def make_meeting(comm: MPI.Intracomm, segment: Segment, is_crowded: bool, nbytes: int = w.BLOCK) -> Meeting | None:
     """The meeting place of a communicator; None if a rank's heap is full. Collective over `comm`."""
-    block = segment.block(w.BLOCK)
+    block = segment.block(nbytes)
     if not comm.allreduce(block is not None, MPI.LAND) or block is None:
         return None
     return Meeting(comm, segment, block, is_crowded)

@@ -9,7 +9,7 @@ from .._calls import Call
 from .._errors import UsageError
 from .._table import Shape
 from .channel import Channel
-from .mpi import Route
+from .mpi import Route, Transfer
 from .progress import start_all
 from .requests import agree_on_route, run
 from .waiting import wait
@@ -23,13 +23,17 @@ class Plan:
     """
 
     def __init__(self, channel: Channel, call: Call) -> None:
+        self._function = call.function
+        self._started = self._freed = False
         with channel.turn(call.function):
             route = run(channel, call.function, agree_on_route(channel, call))
-            self._transfer = route.bind(call.x, _result_array(route, call))
-            self._persistent = self._transfer.prepare()
-        self._channel, self._call = channel, call
-        self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
-        self._started = self._freed = False
+            result = _result_array(route, call)
+            rounds: Any = None
+            if channel.meeting is not None:
+                from .rounds import shared_rounds  # where memory is shared numba has been started
+
+                rounds = shared_rounds(channel, route, call.x, result)
+            self._rounds = rounds or _Persistent(channel, call.function, route.bind(call.x, result))
 
     def start(self) -> None:
         """Begin the call with what is now in its array.
@@ -39,19 +43,10 @@ class Plan:
         RuntimeError     If the call before has not been waited for, or the plan was freed.
         """
         if self._freed:
-            raise UsageError(f"{self._call.function}: the plan has been freed.")
+            raise UsageError(f"{self._function}: the plan has been freed.")
         if self._started:
-            raise RuntimeError(f"{self._call.function}: start must follow the wait for the call before.")
-        channel = self._channel
-        with channel.turn(self._call.function):
-            if channel.unstarted:
-                start_all(channel, self._call.function)
-            if self._persistent is not None:
-                if self._transfer.pack is not None:
-                    self._transfer.pack()
-                self._persistent.Start()
-            else:
-                self._requests = self._transfer.start()
+            raise RuntimeError(f"{self._function}: start must follow the wait for the call before.")
+        self._rounds.start()
         self._started = True
 
     def wait(self) -> Any:
@@ -62,22 +57,56 @@ class Plan:
         RuntimeError     If none was started.
         """
         if not self._started:
-            raise RuntimeError(f"{self._call.function}: wait must follow start.")
-        channel, requests = self._channel, self._requests
-        test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
-        with channel.turn(self._call.function):
-            wait(test, channel, self._call.function)
+            raise RuntimeError(f"{self._function}: wait must follow start.")
+        result = self._rounds.wait()
         self._started = False
-        return self._transfer.finish()
+        return result
 
     def __call__(self) -> Any:
         """Make the call: start and wait."""
+        if self._started or self._freed:
+            self.start()  # says what is wrong
+        return self._rounds.play()
+
+    def free(self) -> None:
+        """Give back what is kept for the plan; it cannot be started any more."""
+        if not self._freed:
+            self._freed = True
+            self._rounds.free(self._started)
+
+
+class _Persistent:
+    """The rounds of a plan through MPI: a persistent request where there is one."""
+
+    def __init__(self, channel: Channel, function: str, transfer: Transfer) -> None:
+        self._channel, self._function, self._transfer = channel, function, transfer
+        self._persistent = transfer.prepare()
+        self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
+
+    def start(self) -> None:
+        channel = self._channel
+        with channel.turn(self._function):
+            if channel.unstarted:
+                start_all(channel, self._function)
+            if self._persistent is not None:
+                if self._transfer.pack is not None:
+                    self._transfer.pack()
+                self._persistent.Start()
+            else:
+                self._requests = self._transfer.start()
+
+    def wait(self) -> Any:
+        channel, requests = self._channel, self._requests
+        test = requests[0].Test if len(requests) == 1 else lambda: MPI.Request.Testall(requests)
+        with channel.turn(self._function):
+            wait(test, channel, self._function)
+        return self._transfer.finish()
+
+    def play(self) -> Any:
         self.start()
         return self.wait()
 
-    def free(self) -> None:
-        """Give back what MPI keeps for the plan; it cannot be started any more."""
-        self._freed = True
+    def free(self, is_started: bool) -> None:
         if self._persistent is not None:
             self._persistent.Free()
             self._persistent = None

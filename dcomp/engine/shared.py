@@ -65,6 +65,12 @@ class SharedRoute:
         """MPI's transfer, for calls that do not block."""
         return self.mpi.bind(x, out)
 
+    def entry_for_plan(self, place: Meeting) -> np.ndarray:
+        """A copy of the entry for the rounds of a plan, which need no comparing."""
+        entry = self._entry.copy()
+        entry[w.OF_STATE], entry[w.TOKEN], entry[w.EXPECTED] = place.state, 0, 0
+        return entry
+
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call on which the ranks have agreed, and return the result."""
         send = x
@@ -150,10 +156,7 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     if kind is Shape.NONE:
         entry[w.KIND], entry[w.IS_SMALL] = w.NOTHING, 1
         return entry
-    if terms.row.name == "exscan" and size == 2:
-        lay = _lay_from_first
-    else:
-        lay = _lay_fold if terms.row.reduces else _lay_move
+    lay = _lay_fold if terms.row.reduces else _lay_move
     lengths = lay(route, entry, rows)
     if lengths is None:
         return None
@@ -223,20 +226,14 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     return int(lengths.max()), int(lengths.max())
 
 
-def _lay_from_first(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
-    """exscan of two ranks, which combines nothing: the second gets what the first has."""
-    total = prod(route.terms.x_shape or ()) * max(route.native.itemsize, 1)
-    entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
-    if route.terms.rank == 0:
-        rows[1, w.LENGTH] = total
-    else:
-        rows[0, w.ARRIVING] = total
-    return total, total
-
-
 def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
     """The reductions: each rank combines a slice. Bytes of x, and of the longest slice; None: MPI's."""
     terms, item = route.terms, max(route.native.itemsize, 1)
+    if terms.row.name == "exscan" and terms.size == 2:  # combines nothing: the second gets what the first has
+        total = prod(terms.x_shape or ()) * item
+        entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
+        rows[1 - terms.rank, w.LENGTH if terms.rank == 0 else w.ARRIVING] = total
+        return total, total
     function = fold_function(terms.op, route.native)
     if function is None or item > w.PIECE:
         return None
