@@ -13,9 +13,9 @@ from numba import int64
 
 from . import words as w
 from ._jit import jit, jit_briefly
-from ._memory import peek, peek32, poke, store
+from ._memory import load, peek, peek32, poke, store
 from ._motion import carry_small, deposit, flow, look_around, move
-from ._signals import all_arrived, all_have_come, block_of, offset_of, post_line, probe, result_offset
+from ._signals import all_arrived, all_have_come, block_of, line_of, offset_of, post_line, probe, result_offset
 from .words import set_word, word
 
 _CONTIGUOUS = 1  # in an array's flags
@@ -132,23 +132,18 @@ def _can_receive(entry, x, y):
     return x == 0 or x >= y + y_bytes or y >= x + x_bytes
 
 
-@jit_briefly
-def call(entry, x, y, out):
-    """Arrive, compare, and carry out a small call that has been made before.
+@jit
+def _arrive(state, entry, x, y, out):
+    """Arrive at a call that has been made before: DONE; REFUSED, and nothing has happened, if x is not in C order, or
+    `out` cannot take the result: of another layout, read-only, or in x.
 
     x, y and out are addresses of Python's objects, 0 for none: the array that is sent, the array that receives, and
     the one that the user gave for the result, of any type; y may be another, if the result reaches `out` later. The
     state and where an array object has the address of its data stand in the entry; before it is the type that every
     object has (PyObject_HEAD), after it follow number of dimensions, extents, strides, base, dtype and flags, each in 8
     bytes (numpy's ndarrayobject.h, PyArrayObject_fields).
-
-    Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
-    not the expected ones: all but DONE keep the turn. REFUSED, and nothing has happened, if another thread has the
-    turn, x is not in C order, or `out` cannot take the result: of another layout, read-only, or in x.
     """
-    state, data = word(entry, w.OF_STATE), word(entry, w.DATA)
-    if word(state, w.BUSY):
-        return w.REFUSED
+    data = word(entry, w.DATA)
     if x != 0:
         if peek32(x + data + 48) & _CONTIGUOUS == 0:
             return w.REFUSED
@@ -157,20 +152,62 @@ def call(entry, x, y, out):
         return w.REFUSED
     if y != 0:
         y = peek(y + data)
-    set_word(state, w.BUSY, 1)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     _begin(state, entry, x, y)
     deposit(state, entry, x)
-    expected = word(entry, w.EXPECTED)
-    post_line(state, word(entry, w.TOKEN), offset_of(state, x), result_offset(state, y), expected)
+    post_line(state, word(entry, w.TOKEN), offset_of(state, x), result_offset(state, y), word(entry, w.EXPECTED))
+    return w.DONE
+
+
+@jit_briefly
+def call(entry, x, y, out):
+    """Arrive, compare, and carry out a small call that has been made before; arguments as in `_arrive`.
+
+    Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
+    not the expected ones: all but DONE keep the turn. REFUSED also if another thread has the turn.
+    """
+    state = word(entry, w.OF_STATE)
+    if word(state, w.BUSY) or _arrive(state, entry, x, y, out) == w.REFUSED:
+        return w.REFUSED
+    set_word(state, w.BUSY, 1)
     if not all_arrived(state):
         return w.WAITING
-    if word(state, w.COMBINED) != expected:
+    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
         return w.UNKNOWN
     said = _carry(state, _BRIEF)
     if said == w.DONE:
         set_word(state, w.BUSY, 0)
     return said
+
+
+@jit
+def _glance(state):
+    epoch = word(state, w.EPOCH)
+    for rank in range(word(state, w.SIZE)):
+        if load(line_of(state, rank)) < epoch:
+            return w.WAITING
+    if not all_arrived(state):
+        return w.WAITING
+    if word(state, w.COMBINED) != word(word(state, w.ENTRY), w.EXPECTED):
+        return w.UNKNOWN
+    return w.DONE if carry_small(state) == w.DONE else w.WAITING
+
+
+@jit_briefly
+def begin(entry, x, y, out, has_turn):
+    """Arrive at a small call, and do not wait for anyone; arguments as in `_arrive`. What `glance` says, or REFUSED,
+    also if another thread has the turn; no turn is taken.
+    """
+    state = word(entry, w.OF_STATE)
+    if (word(state, w.BUSY) and not has_turn) or _arrive(state, entry, x, y, out) == w.REFUSED:
+        return w.REFUSED
+    return _glance(state)
+
+
+@jit_briefly
+def glance(state):
+    """`begin`, after WAITING: WAITING; DONE; UNKNOWN, if the ranks' tokens together are not the expected ones."""
+    return _glance(state)
 
 
 @jit_briefly
@@ -244,6 +281,8 @@ def compile_all() -> None:
         (arrived, 1),
         (tell, 3),
         (call, 4),
+        (begin, 5),
+        (glance, 1),
         (take, 1),
         (look, 2),
         (resume, 1),

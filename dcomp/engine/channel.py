@@ -6,7 +6,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from .._calls import Terms
     from .meeting import Meeting
     from .messages import Message
-    from .requests import CollectiveRequest, Moving
+    from .requests import Moving
 
 #: What a step of communication yields while it waits: a function that is true when it has come.
 Steps = Generator[Any, None, Any]
 
 channels: "weakref.WeakValueDictionary[int, Channel]" = weakref.WeakValueDictionary()
+
+
+class Starting(Protocol):
+    """A non-blocking call whose data is not under way yet."""
+
+    def start_if_agreed(self) -> bool:
+        """Move it on; true when its data is under way, or never will be. The caller has the turn."""
 
 
 class Channel:
@@ -52,7 +59,7 @@ class Channel:
         self.messages = 0  # large messages sent from here; their data is told apart by it
         self.exchanges = 0
         self.held: list[Message] = []  # messages that a wrong receive did not accept
-        self.unstarted: deque[CollectiveRequest] = deque()  # non-blocking calls, in order, whose data is not under way
+        self.unstarted: deque[Starting] = deque()  # non-blocking calls, in order, whose data is not under way
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one

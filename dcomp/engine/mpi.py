@@ -83,6 +83,8 @@ class Transfer:
 class Route:
     """How one rank takes part in a collective that cuts, joins or combines arrays."""
 
+    is_small = False  # in shared memory calls are, which need no one to go on
+
     def __init__(self, channel: Channel, terms: Terms, agreed: Agreed) -> None:
         self.channel, self.terms, self.agreed = channel, terms, agreed
         self.comm = channel.data

@@ -37,6 +37,10 @@ class _Helper:
 
     def notice(self, channel: Channel) -> None:
         """`channel` has requests that need more than MPI's own progress."""
+        if channel in self._channels:
+            if not self._wake.is_set():
+                self._wake.set()
+            return
         if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
             return  # then requests make progress in calls only
         self._channels.add(channel)
@@ -62,8 +66,9 @@ class _Helper:
             try:
                 advance(channel)
                 channel.move_messages()
-                if not channel.unstarted and not channel.moving:
-                    self._channels.discard(channel)
+                self._channels.discard(channel)
+                if channel.unstarted or channel.moving:  # asked after that, for a quick request comes without the turn
+                    self._channels.add(channel)
             finally:
                 channel.leave_help()
 

@@ -7,6 +7,7 @@ progress while the program computes, or waits elsewhere.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from mpi4py import MPI
@@ -18,6 +19,7 @@ from .mpi import Transfer, make_route
 from .progress import advance, helper, start_all
 from .waiting import wait
 
+MISSED = object()  # instead of a result, or a request: the call has to go the ordinary way
 _KEPT = 256  # routes of the same terms: of a broadcast, say, of which only the root knows the shape
 
 
@@ -61,9 +63,17 @@ def agree_on_route(channel: Channel, call: Call) -> Steps:
     if channel.is_checked or terms is None or terms.needs_layout:
         channel.count_call()
         verdict = yield from channel.exchange(call.claim.packed)
+    return (yield from route_after(channel, call, verdict))
+
+
+def route_after(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
+    """The route of a call on which the ranks gave `verdict`; steps."""
+    terms = call.terms
     route = None if terms is None else terms.routes.get(verdict)
     if route is None:
         route = yield from find_route(channel, call, verdict)
+    if terms is not None:
+        call.route = terms.routes.get(verdict)
     return route
 
 
@@ -171,16 +181,37 @@ class Request:
 
 
 class CollectiveRequest(Request):
-    """A non-blocking collective."""
+    """A non-blocking collective.
 
-    def __init__(self, channel: Channel, call: Call) -> None:
+    `learnt` is called, at the end of the ranks' exchange, with the route of a call that goes the same way when it is
+    made again.
+    """
+
+    def __init__(
+        self, channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None, agreeing: Steps | None = None
+    ) -> None:
         super().__init__(channel, call.function)
         self._call = call
-        self._steps: Steps | None = agree_on_route(channel, call)
+        self._steps: Steps | None = self._start(agreeing or agree_on_route(channel, call))
         self._test: Any = None
+        self._learnt = learnt
         self._transfer: Transfer | None = None
         self._requests: list[MPI.Request] = []
         call.site = self._site
+
+    def _start(self, agreeing: Steps) -> Steps:
+        """Agree, and have the data under way, or, if it is little, at its end."""
+        call, route = self._call, (yield from agreeing)
+        if route.is_small:
+            moving = route.move(call.x, call.out)
+            test = next(moving)
+            if self._learnt is not None and call.route is not None:
+                self._learnt(call.route)
+            yield test
+            self._result = yield from moving
+        else:
+            self._transfer = route.bind(call.x, call.out)
+            self._requests = self._transfer.start()
 
     def start_if_agreed(self) -> bool:
         """Move the first stage on; true when the data is under way, or never will be."""
@@ -191,9 +222,8 @@ class CollectiveRequest(Request):
         try:
             self._test = next(self._steps)
             return False
-        except StopIteration as end:
-            self._transfer = end.value.bind(self._call.x, self._call.out)
-            self._requests = self._transfer.start()
+        except StopIteration:
+            pass
         except Exception as error:  # belongs to whoever waits for this request
             self._error = error
         self._steps = self._test = None
@@ -208,7 +238,7 @@ class CollectiveRequest(Request):
 
     def _finish(self) -> Any:
         moving, self._transfer = self._transfer, None
-        return moving.finish() if moving is not None else None
+        return moving.finish() if moving is not None else self._result
 
     def _buffers(self) -> Any:
         return self._requests, self._transfer, self._call
@@ -266,10 +296,10 @@ class MessageRequest(Request):
 _dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
 
 
-def start(channel: Channel, call: Call) -> Request:
+def start(channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None) -> Request:
     """A non-blocking call: its request, whose data moves when all ranks have agreed."""
     with channel.turn(call.function):
-        request = CollectiveRequest(channel, call)
+        request = CollectiveRequest(channel, call, learnt)
         channel.unstarted.append(request)
         advance(channel)
         if channel.unstarted:

@@ -16,7 +16,7 @@ from .._table import Shape
 from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
-from .channel import Channel
+from .channel import Channel, Steps
 from .meeting import Meeting, describe_result, token_of
 from .operations import fold_function
 from .segment import address_of
@@ -73,6 +73,19 @@ class SharedRoute:
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call on which the ranks have agreed, and return the result."""
+        sent, received = self._begin(x, out)
+        said = carry(self.channel, self.meeting, self.terms.function)
+        del sent  # was read until now
+        return self.mpi.run(x, out) if said == w.ELSEWHERE else self._end(x, out, received)
+
+    def move(self, x: np.ndarray | None, out: np.ndarray | None) -> Steps:
+        """The same of a small non-blocking call; steps."""
+        _, received = self._begin(x, out)
+        yield lambda: exchange.glance(self.meeting.state) == w.DONE
+        return self._end(x, out, received)
+
+    def _begin(self, x: np.ndarray | None, out: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Tell the others where this rank's arrays are, which are returned: what is sent, and what receives."""
         send = x
         if x is not None and not (self.is_plain and x.flags.c_contiguous):
             source = np.moveaxis(x, self.mpi.axis, 0) if self.mpi.axis else x
@@ -82,12 +95,11 @@ class SharedRoute:
         self._entry[w.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
         receives = received is not None and self.identity is None
         exchange.tell(self.entry, 0 if send is None else id(send), id(received) if receives else 0)
-        said = carry(self.channel, self.meeting, self.terms.function)
-        if said == w.ELSEWHERE:
-            return self.mpi.run(x, out)
-        if self.sends_only:
-            return self._root_result(x, out)
-        return self.mpi.deliver(received, out)
+        return send, received
+
+    def _end(self, x: np.ndarray | None, out: np.ndarray | None, received: np.ndarray | None) -> Any:
+        """The result."""
+        return self._root_result(x, out) if self.sends_only else self.mpi.deliver(received, out)
 
     def _place_for_result(self, x: np.ndarray | None, out: np.ndarray | None) -> np.ndarray | None:
         """Where the result arrives: `out` itself where that can be, else a new array."""

@@ -1,0 +1,143 @@
+"""Calls that have been made before on a communicator whose ranks share a node.
+
+A call of the same collective on an array of the same shape and dtype as before needs nothing to be worked out: one
+compiled function compares it with the other ranks' and, if it is small, carries it out. Any other call goes the
+ordinary way, which then remembers it here.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._calls import Call
+from ..kernels import exchange
+from ..kernels import words as w
+from .channel import Channel
+from .meeting import Meeting
+from .requests import MISSED, carry_out, conclude
+from .shared import SharedRoute, carry
+from .waiting import wait
+
+_KEPT = 1024  # calls per communicator
+CARRIED = object()  # instead of a result
+
+
+class Made(NamedTuple):
+    """A call that has been made, as the next one like it needs it."""
+
+    route: Any
+    entry: int
+    make: Any  # makes the array of the result; None: this rank makes none
+    shape: Any
+    dtype: Any
+    returns_x: bool  # the root of bcast
+    copies: bool  # the result reaches `out` by way of an array of ours
+    identity: Any  # what the result is full of, if this rank receives nothing: rank 0 of exscan
+
+
+class KnownCalls:
+    """The calls of one communicator that have been made before."""
+
+    def __init__(self, channel: Channel, meeting: Meeting) -> None:
+        self.channel, self.meeting = channel, meeting
+        self.made: dict[tuple, Made] = {}
+        # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
+        self.met: tuple[int, Made] | None = None
+        # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
+        self.call = exchange.call.overloads[exchange.call.signatures[0]].entry_point
+
+    def go_on(self, said: int, made: Made, x: Any, out: Any) -> Any:
+        """Bring a call to its end that `exchange.call` could not end, and give the turn back.
+
+        CARRIED, if the data is where it belongs. MISSED, if it was refused; also, and the turn is kept, if the ranks
+        make another call than they did before. Else the result, which came through MPI.
+        """
+        if said == w.REFUSED:
+            return MISSED
+        channel, meeting = self.channel, self.meeting
+        function = made.route.terms.function
+        with _TurnTaken(self, function):
+            if said == w.WAITING:
+
+                def is_here() -> bool:
+                    nonlocal said
+                    said = exchange.resume(meeting.state)
+                    if said == w.WAITING:
+                        channel.make_progress()
+                    return said != w.WAITING
+
+                wait(is_here, channel, function)
+            if said == w.WORKING:
+                said = carry(channel, meeting, function)
+            if said == w.UNKNOWN:
+                self.met = get_ident(), made
+                return MISSED
+            return made.route.mpi.run(x, out) if said == w.ELSEWHERE else CARRIED
+
+    def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
+        """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
+        result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
+        route = call.route
+        if key is not None and isinstance(route, SharedRoute):
+            self.remember(key, route)
+        return result
+
+    def remember(self, key: tuple, route: SharedRoute) -> None:
+        """The next call of this key goes by this route."""
+        if not route.is_plain or route.scalar:
+            return
+        if len(self.made) >= _KEPT:
+            self.made.clear()
+        copies = not (route.takes_any_out or route.identity is not None)
+        with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
+            self.made[key] = Made(
+                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies,
+                route.identity,
+            )  # fmt: skip
+
+    def _have_met_for(self, key: tuple | None) -> bool:
+        """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""
+        if self.met is None or self.met[0] != get_ident():
+            return False
+        try:
+            if self.made.get(key) is self.met[1]:  # type: ignore[arg-type]
+                return True
+        except TypeError:  # the key cannot be one
+            pass
+        self.met = None
+        self.channel.close("a call in it was interrupted, so the ranks are out of step")
+        return False
+
+    def _maker(self, route: Any) -> Callable | None:
+        """What makes the array of a result."""
+        if not route.makes:
+            return None
+        return np.empty if route.is_small else self.meeting.segment.maker(route.result_bytes)
+
+    def _conclude(self, call: Call) -> Any:
+        channel = self.channel
+        self.met = None
+        with _TurnTaken(self, call.function):
+            if self.meeting.verdict is None:
+                wait(self.meeting.show(call.claim.packed), channel, call.function)
+            return conclude(channel, call, self.meeting.verdict)
+
+
+class _TurnTaken:
+    """The turn that `exchange.call` has taken: given back at the end, unless the ranks have met for another call."""
+
+    def __init__(self, known: KnownCalls, function: str) -> None:
+        self._known, self._function = known, function
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        channel = self._known.channel
+        if kind is KeyboardInterrupt:
+            channel.interrupt(self._function)
+        if self._known.met is None and channel.is_open:
+            self._known.meeting.give_turn()

@@ -1,0 +1,131 @@
+"""Non-blocking calls that have been made before on a communicator whose ranks share a node, of little data.
+
+Such a call leaves its data with the others and its token when it begins; then nothing is to be done but to look whether
+all have come.
+"""
+
+from typing import Any
+
+from .._calls import Call, describe
+from .._table import Shape
+from ..kernels import exchange
+from ..kernels import words as w
+from .channel import Steps
+from .known import KnownCalls, Made
+from .progress import advance, helper
+from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
+
+_begin = exchange.begin.overloads[exchange.begin.signatures[0]].entry_point  # what numba's dispatcher calls in the end
+_UNBEGUN = -1  # earlier calls come first
+
+
+class KnownRequest(Request):
+    """A small call that has been made before."""
+
+    def __init__(self, known: KnownCalls, key: tuple, made: Made, arrays: tuple[Any, Any, Any], said: int) -> None:
+        super().__init__(known.channel, made.route.terms.function)
+        self._known, self._key, self._made, self._arrays = known, key, made, arrays
+        self._said = said
+        self._ordinary: CollectiveRequest | None = None  # what it has become, if another call was made than before
+
+    def start_if_agreed(self) -> bool:
+        """Begin, or look whether all have come; true when the result is there, or never will be."""
+        if self._ordinary is None:
+            if self._said == _UNBEGUN:
+                self._said = _arrive(self._made, self._arrays, has_turn=True)
+            elif self._said == w.WAITING:
+                self._said = exchange.glance(self._known.meeting.state)
+            if self._said in (w.WAITING, w.DONE):
+                return self._said == w.DONE
+            self._ordinary = self._as_ordinary(has_met=self._said == w.UNKNOWN)
+        return self._ordinary.start_if_agreed()
+
+    def _as_ordinary(self, has_met: bool) -> CollectiveRequest:
+        """The same call, from the beginning or from where the ranks have met."""
+        x, _, out = self._arrays
+        call = _call_again(self._channel, self._made.route.terms, x, out)
+        agreeing = self._after_meeting(call) if has_met else agree_on_route(self._channel, call)
+        known, key = self._known, self._key
+        request = CollectiveRequest(self._channel, call, lambda route: known.remember(key, route), agreeing)
+        request._site = call.site = self._site
+        request._finished = True  # for no one else waits for it
+        return request
+
+    def _after_meeting(self, call: Call) -> Steps:
+        meeting = self._known.meeting
+        if meeting.verdict is None:
+            yield meeting.show(call.claim.packed)
+        return (yield from route_after(self._channel, call, meeting.verdict))
+
+    def _done(self) -> bool:
+        if self._said != w.DONE and self._ordinary is None:
+            advance(self._channel)
+        if self._ordinary is None:
+            return self._said == w.DONE
+        is_done = self._ordinary._done()
+        self._error = self._ordinary._error
+        return is_done
+
+    def _finish(self) -> Any:
+        if self._ordinary is not None:
+            return self._ordinary._finish()
+        x, y, _ = self._arrays
+        if self._made.identity is not None:
+            y[...] = self._made.identity
+        return x if self._made.returns_x else y
+
+    def _buffers(self) -> Any:
+        return self._arrays, self._ordinary
+
+
+def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | object:
+    """The request of a call that has been made before; MISSED if it has to go the ordinary way."""
+    try:
+        made = known.made.get(key)
+    except TypeError:  # an argument that cannot be one; the ordinary way says so
+        return MISSED
+    if made is None or (made.make is None and out is not None):
+        return MISSED
+    channel, y = known.channel, out
+    if out is None and made.make is not None:
+        y = made.make(made.shape, made.dtype)
+    arrays = x, y, out
+    try:
+        said = _UNBEGUN if channel.unstarted else _arrive(made, arrays, has_turn=False)
+        if said == w.REFUSED:
+            return MISSED
+        request = KnownRequest(known, key, made, arrays, said)
+        if said != w.DONE:
+            channel.unstarted.append(request)
+            helper.notice(channel)
+    except KeyboardInterrupt:
+        channel.interrupt("a call")
+        raise
+    return request
+
+
+def start_the_ordinary_way(known: KnownCalls, key: tuple | None, call: Call) -> Request:
+    """Begin a call; the next one like it is known."""
+    return start(known.channel, call, None if key is None else lambda route: known.remember(key, route))
+
+
+def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:
+    x, y, out = arrays
+    receives = y is not None and made.identity is None
+    return _begin(
+        made.entry, 0 if x is None else id(x), id(y) if receives else 0, 0 if out is None else id(out), has_turn
+    )
+
+
+def _call_again(channel: Any, terms: Any, x: Any, out: Any) -> Call:
+    """A call with the arguments of an earlier one."""
+    return describe(
+        channel, terms.row, x, out,
+        form="i{}",
+        op=terms.op,
+        root=terms.root,
+        axis=terms.axis_given if terms.row.shape is Shape.SPLIT else terms.axis,
+        concat_axis=terms.concat_axis,
+        counts=terms.counts if terms.counts_given else None,
+        recv_counts=terms.recv_counts,
+    )  # fmt: skip
