@@ -9,14 +9,15 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> _functions -> _world -> _communicator _ends -> _direct _quick _world_map
+#     -> _functions _arrays -> _world -> _communicator _ends -> _direct _quick _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
-#     -> engine (plans, requests, progress, shared, agreement, mpi, messages, pieces, operations, waiting,
-#        channel, meeting, segment)
+#     -> engine (known_requests, known, plans, rounds, requests, progress, shared, agreement, mpi, messages, pieces,
+#        operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
 #     -> _settings _report _launch -> _table _layout _errors _mpirun kernels
 #
 #   _functions       the public functions; an omitted comm means COMM_WORLD
+#   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
 #   _world_map       the settings of the job, and which ranks share a node
 #   _communicator    who takes part: split, node, cart, shared arrays
@@ -50,6 +51,7 @@ from ._errors import (
 from ._ops import BAND, BOR, BXOR, LAND, LOR, LXOR, MAX, MAXLOC, MIN, MINLOC, PROD, SUM, Op
 
 if TYPE_CHECKING:
+    from ._arrays import empty, empty_like, zeros
     from ._communicator import CartComm, Communicator
     from ._functions import (
         ANY_SOURCE,
@@ -117,6 +119,7 @@ __version__ = "0.1.0"
 #: The names that need MPI, and the modules that have them.
 _LAZY = {
     **dict.fromkeys(("Communicator", "CartComm"), "._communicator"),
+    **dict.fromkeys(("empty", "zeros", "empty_like"), "._arrays"),
     **dict.fromkeys(
         (
             "block",

@@ -1,5 +1,7 @@
 """From what the user passes to what MPI can move: arrays, contiguous buffers, places to receive into."""
 
+from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,25 @@ def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bo
             "Use the *_object functions, or a view as integers"
         )
     return array, scalar
+
+
+def layout_of(shape: Any, dtype: Any, function: str) -> tuple[tuple[int, ...], np.dtype]:
+    """The extents and the dtype of an array to be made.
+
+    Raises
+    ------
+    TypeError, ValueError     If there is no such array that can be communicated.
+    """
+    try:
+        element = np.zeros(0, dtype).dtype
+        extents = tuple(map(index, shape)) if isinstance(shape, Iterable) else (index(shape),)
+    except (TypeError, ValueError) as error:
+        told = f"{function}: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
+        raise type(error)(told) from None
+    as_array(np.zeros(0, element), function, "dtype")
+    if min(extents, default=0) < 0:
+        raise ValueError(f"{function}: shape must not be negative; got {extents}")
+    return extents, element
 
 
 _HAVE_OBJECT_TWIN = {"bcast", "scatter", "gather", "allgather", "send", "recv"}

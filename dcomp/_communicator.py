@@ -1,7 +1,6 @@
 """Communicators: who takes part, and how groups are made of groups."""
 
-from collections.abc import Iterable, Sequence
-from operator import index
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from . import _halo, _world_map
-from ._buffers import as_array
+from ._buffers import layout_of
 from ._calls import call_site
 from ._checks import fingerprint, normalise_axis
 from ._collectives import Collectives
@@ -212,16 +211,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         extents: tuple[int, ...] = ()
         element = np.dtype(float)
         try:
-            element = np.zeros(0, dtype).dtype
-            as_array(np.zeros(0, element), "shared_array", "dtype")
-            extents = tuple(map(index, shape)) if isinstance(shape, Iterable) else (index(shape),)
-            if min(extents, default=0) < 0:
-                raise ValueError(f"shared_array: shape must not be negative; got {extents}")
+            extents, element = layout_of(shape, dtype, "shared_array")
         except (TypeError, ValueError) as error:
-            told = str(error)
-            if not told.startswith("shared_array"):
-                told = f"shared_array: shape must be integers, and dtype one of NumPy's; got {shape!r}, {dtype!r}"
-            fault = type(error)(told)
+            fault = error
         channel = self._channel
         with channel.turn("shared_array"):
             self._agree("shared_array", fault, dtype=element)

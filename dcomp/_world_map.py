@@ -93,6 +93,11 @@ def _start_kernels(*, compiles: bool) -> str:
     return "" if knows_arrays() else "this Python's or NumPy's arrays are laid out in an unknown way"
 
 
+def segment() -> Any:
+    """The memory that the ranks of this node share; None if there is none."""
+    return _segment
+
+
 def meeting(comm: MPI.Intracomm) -> Any:
     """The place in shared memory where the ranks of a communicator meet; None if they cannot. Collective."""
     if _segment is None or comm.size == 1:
