@@ -4,7 +4,9 @@ What a call says apart from the contents of its arrays -- its `Terms` -- is work
 makes the same few calls over and over.
 """
 
+import os
 import sys
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from ._layout import block_counts
 from ._ops import SUM, Op
 from ._table import Collective, Shape
 
-_PACKAGE = __name__.partition(".")[0]
+_FOLDER = os.path.dirname(__file__) + os.sep
 _KEPT = 1024  # terms per communicator
 
 _INTEGERS = (int, np.integer)
@@ -348,9 +350,20 @@ def with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ..
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
+def call_place() -> tuple[CodeType, int]:
+    """Code and line of the innermost frame outside dcomp."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lineno
+
+
+def place_text(place: tuple[CodeType, int]) -> str:
+    """A place as ``file:line in function``."""
+    code, line = place
+    return f"{code.co_filename}:{line} in {code.co_name}"
+
+
 def call_site() -> str:
     """File, line and function of the innermost frame outside dcomp."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+    return place_text(call_place())

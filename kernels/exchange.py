@@ -133,7 +133,7 @@ def _can_receive(entry, x, y):
 
 
 @jit
-def _arrive(state, entry, x, y, out):
+def _arrive(state, entry, x, y, out, brings_data):
     """Arrive at a call that has been made before: DONE; REFUSED, and nothing has happened, if x is not in C order, or
     `out` cannot take the result: of another layout, read-only, or in x.
 
@@ -154,8 +154,11 @@ def _arrive(state, entry, x, y, out):
         y = peek(y + data)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     _begin(state, entry, x, y)
-    deposit(state, entry, x)
-    post_line(state, word(entry, w.TOKEN), offset_of(state, x), result_offset(state, y), word(entry, w.EXPECTED))
+    x_told, y_told = w.LATER, w.LATER
+    if brings_data:
+        deposit(state, entry, x)
+        x_told, y_told = offset_of(state, x), result_offset(state, y)
+    post_line(state, word(entry, w.TOKEN), x_told, y_told, word(entry, w.EXPECTED))
     return w.DONE
 
 
@@ -167,7 +170,7 @@ def call(entry, x, y, out):
     not the expected ones: all but DONE keep the turn. REFUSED also if another thread has the turn.
     """
     state = word(entry, w.OF_STATE)
-    if word(state, w.BUSY) or _arrive(state, entry, x, y, out) == w.REFUSED:
+    if word(state, w.BUSY) or _arrive(state, entry, x, y, out, True) == w.REFUSED:
         return w.REFUSED
     set_word(state, w.BUSY, 1)
     if not all_arrived(state):
@@ -181,25 +184,32 @@ def call(entry, x, y, out):
 
 
 @jit
+def _compare(state):
+    """When all have arrived: DONE, and a small call is carried out; UNKNOWN; WAITING, for where a rank's array is."""
+    entry = word(state, w.ENTRY)
+    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
+        return w.UNKNOWN
+    if word(entry, w.IS_SMALL) and carry_small(state) != w.DONE:
+        return w.WAITING
+    return w.DONE
+
+
+@jit
 def _glance(state):
     epoch = word(state, w.EPOCH)
     for rank in range(word(state, w.SIZE)):
         if load(line_of(state, rank)) < epoch:
             return w.WAITING
-    if not all_arrived(state):
-        return w.WAITING
-    if word(state, w.COMBINED) != word(word(state, w.ENTRY), w.EXPECTED):
-        return w.UNKNOWN
-    return w.DONE if carry_small(state) == w.DONE else w.WAITING
+    return _compare(state) if all_arrived(state) else w.WAITING
 
 
 @jit_briefly
 def begin(entry, x, y, out, has_turn):
-    """Arrive at a small call, and do not wait for anyone; arguments as in `_arrive`. What `glance` says, or REFUSED,
-    also if another thread has the turn; no turn is taken.
+    """Arrive at a call, and do not wait for anyone; arguments as in `_arrive`. The data of a call that is not small
+    stays where it is. What `glance` says, or REFUSED, also if another thread has the turn; no turn is taken.
     """
     state = word(entry, w.OF_STATE)
-    if (word(state, w.BUSY) and not has_turn) or _arrive(state, entry, x, y, out) == w.REFUSED:
+    if (word(state, w.BUSY) and not has_turn) or _arrive(state, entry, x, y, out, word(entry, w.IS_SMALL)) == w.REFUSED:
         return w.REFUSED
     return _glance(state)
 
@@ -208,6 +218,12 @@ def begin(entry, x, y, out, has_turn):
 def glance(state):
     """`begin`, after WAITING: WAITING; DONE; UNKNOWN, if the ranks' tokens together are not the expected ones."""
     return _glance(state)
+
+
+@jit_briefly
+def settle(state):
+    """`glance`, with a short wait; WAITING also if a thread has the turn."""
+    return w.WAITING if word(state, w.BUSY) or not all_arrived(state) else _compare(state)
 
 
 @jit_briefly
@@ -283,6 +299,7 @@ def compile_all() -> None:
         (call, 4),
         (begin, 5),
         (glance, 1),
+        (settle, 1),
         (take, 1),
         (look, 2),
         (resume, 1),

@@ -81,13 +81,12 @@ class KnownCalls:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
         result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
         route = call.route
-        if key is not None and isinstance(route, SharedRoute):
-            self.remember(key, route)
+        self.remember(key, route)
         return result
 
-    def remember(self, key: tuple, route: SharedRoute) -> None:
-        """The next call of this key goes by this route."""
-        if not route.is_plain or route.scalar:
+    def remember(self, key: tuple | None, route: Any) -> None:
+        """The next call of this key goes by this route, if it can."""
+        if key is None or not isinstance(route, SharedRoute) or not route.is_plain or route.scalar:
             return
         if len(self.made) >= _KEPT:
             self.made.clear()

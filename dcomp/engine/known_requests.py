@@ -1,10 +1,14 @@
-"""Non-blocking calls that have been made before on a communicator whose ranks share a node, of little data.
+"""Non-blocking calls that have been made before on a communicator whose ranks share a node.
 
-Such a call leaves its data with the others and its token when it begins; then nothing is to be done but to look whether
-all have come.
+Such a call leaves its token with the others when it begins, and its data if that is little; then nothing is to be done
+but to look whether all have come. More data goes through MPI then.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from mpi4py import MPI
 
 from .._calls import Call, describe
 from .._table import Shape
@@ -12,21 +16,25 @@ from ..kernels import exchange
 from ..kernels import words as w
 from .channel import Steps
 from .known import KnownCalls, Made
+from .mpi import Transfer
 from .progress import advance, helper
 from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
+from .shared import SharedRoute
 
 _begin = exchange.begin.overloads[exchange.begin.signatures[0]].entry_point  # what numba's dispatcher calls in the end
 _UNBEGUN = -1  # earlier calls come first
 
 
 class KnownRequest(Request):
-    """A small call that has been made before."""
+    """A call that has been made before."""
 
     def __init__(self, known: KnownCalls, key: tuple, made: Made, arrays: tuple[Any, Any, Any], said: int) -> None:
         super().__init__(known.channel, made.route.terms.function)
         self._known, self._key, self._made, self._arrays = known, key, made, arrays
         self._said = said
         self._ordinary: CollectiveRequest | None = None  # what it has become, if another call was made than before
+        self._transfer: Transfer | None = None  # of data that is not little
+        self._requests: list[MPI.Request] = []
 
     def start_if_agreed(self) -> bool:
         """Begin, or look whether all have come; true when the result is there, or never will be."""
@@ -35,19 +43,46 @@ class KnownRequest(Request):
                 self._said = _arrive(self._made, self._arrays, has_turn=True)
             elif self._said == w.WAITING:
                 self._said = exchange.glance(self._known.meeting.state)
+            if self._said == w.DONE:
+                self.have_met()
             if self._said in (w.WAITING, w.DONE):
                 return self._said == w.DONE
             self._ordinary = self._as_ordinary(has_met=self._said == w.UNKNOWN)
         return self._ordinary.start_if_agreed()
+
+    def have_met(self) -> None:
+        """All ranks make this call: little data is where it belongs, and other data goes on its way."""
+        route = self._made.route
+        if not route.is_small:
+            x, _, out = self._arrays
+            self._transfer = route.bind(x, out)
+            self._requests = self._transfer.start()
+
+    def wait(self) -> Any:
+        """Wait for the end of the call and return its result."""
+        unstarted = self._channel.unstarted
+        is_small = self._made.route.is_small
+        if (
+            is_small
+            and self._said == w.WAITING
+            and unstarted
+            and unstarted[0] is self
+            and exchange.settle(self._known.meeting.state) == w.DONE  # Python's lock is held there
+        ):
+            self._said = w.DONE
+            with suppress(ValueError):  # the progress thread has seen it at the same time
+                unstarted.remove(self)
+        if is_small and self._said == w.DONE:
+            return self._take()
+        return super().wait()
 
     def _as_ordinary(self, has_met: bool) -> CollectiveRequest:
         """The same call, from the beginning or from where the ranks have met."""
         x, _, out = self._arrays
         call = _call_again(self._channel, self._made.route.terms, x, out)
         agreeing = self._after_meeting(call) if has_met else agree_on_route(self._channel, call)
-        known, key = self._known, self._key
-        request = CollectiveRequest(self._channel, call, lambda route: known.remember(key, route), agreeing)
-        request._site = call.site = self._site
+        request = CollectiveRequest(self._channel, call, _learner(self._known, self._key), agreeing)
+        request._place, call.site = self._place, self._site
         request._finished = True  # for no one else waits for it
         return request
 
@@ -61,7 +96,7 @@ class KnownRequest(Request):
         if self._said != w.DONE and self._ordinary is None:
             advance(self._channel)
         if self._ordinary is None:
-            return self._said == w.DONE
+            return self._said == w.DONE and MPI.Request.Testall(self._requests)
         is_done = self._ordinary._done()
         self._error = self._ordinary._error
         return is_done
@@ -69,13 +104,15 @@ class KnownRequest(Request):
     def _finish(self) -> Any:
         if self._ordinary is not None:
             return self._ordinary._finish()
+        if self._transfer is not None:
+            return self._transfer.finish()
         x, y, _ = self._arrays
         if self._made.identity is not None:
             y[...] = self._made.identity
         return x if self._made.returns_x else y
 
     def _buffers(self) -> Any:
-        return self._arrays, self._ordinary
+        return self._arrays, self._ordinary, self._transfer, self._requests
 
 
 def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | object:
@@ -87,7 +124,7 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
     if made is None or (made.make is None and out is not None):
         return MISSED
     channel, y = known.channel, out
-    if out is None and made.make is not None:
+    if out is None and made.make is not None and made.route.is_small:
         y = made.make(made.shape, made.dtype)
     arrays = x, y, out
     try:
@@ -95,7 +132,9 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
         if said == w.REFUSED:
             return MISSED
         request = KnownRequest(known, key, made, arrays, said)
-        if said != w.DONE:
+        if said == w.DONE:
+            request.have_met()
+        else:
             channel.unstarted.append(request)
             helper.notice(channel)
     except KeyboardInterrupt:
@@ -106,7 +145,16 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
 
 def start_the_ordinary_way(known: KnownCalls, key: tuple | None, call: Call) -> Request:
     """Begin a call; the next one like it is known."""
-    return start(known.channel, call, None if key is None else lambda route: known.remember(key, route))
+    return start(known.channel, call, _learner(known, key))
+
+
+def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
+    def learn(route: Any) -> None:
+        if isinstance(route, SharedRoute):
+            route.note_tokens()
+            known.remember(key, route)
+
+    return learn
 
 
 def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from .._calls import Call, call_site, located
+from .._calls import Call, call_place, located, place_text
 from .agreement import agree, assume
 from .channel import Channel, Steps
 from .mpi import Transfer, make_route
@@ -120,10 +120,14 @@ class Request:
         self._channel = channel
         self._function = function
         self._peers = peers
-        self._site = call_site()
+        self._place = call_place()
         self._error: Exception | None = None
         self._result: Any = None
         self._finished = False
+
+    @property
+    def _site(self) -> str:
+        return place_text(self._place)
 
     def __repr__(self) -> str:
         return f"<Request of {self._function} at {self._site}, {'done' if self._finished else 'in flight'}>"
@@ -202,13 +206,10 @@ class CollectiveRequest(Request):
     def _start(self, agreeing: Steps) -> Steps:
         """Agree, and have the data under way, or, if it is little, at its end."""
         call, route = self._call, (yield from agreeing)
+        if self._learnt is not None and call.route is not None:
+            self._learnt(call.route)
         if route.is_small:
-            moving = route.move(call.x, call.out)
-            test = next(moving)
-            if self._learnt is not None and call.route is not None:
-                self._learnt(call.route)
-            yield test
-            self._result = yield from moving
+            self._result = yield from route.move(call.x, call.out)
         else:
             self._transfer = route.bind(call.x, call.out)
             self._requests = self._transfer.start()

@@ -65,6 +65,10 @@ class SharedRoute:
         """MPI's transfer, for calls that do not block."""
         return self.mpi.bind(x, out)
 
+    def note_tokens(self) -> None:
+        """The ranks have agreed on this call: the next time it is known by their tokens."""
+        self._entry[w.EXPECTED] = self.meeting.combined
+
     def entry_for_plan(self, place: Meeting) -> np.ndarray:
         """A copy of the entry for the rounds of a plan, which need no comparing."""
         entry = self._entry.copy()
@@ -92,7 +96,7 @@ class SharedRoute:
             send = np.ascontiguousarray(source, self.mpi.native)
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
-        self._entry[w.EXPECTED] = self.meeting.combined  # the next time the call is known by the ranks' tokens
+        self.note_tokens()
         receives = received is not None and self.identity is None
         exchange.tell(self.entry, 0 if send is None else id(send), id(received) if receives else 0)
         return send, received
