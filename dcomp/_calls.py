@@ -350,9 +350,9 @@ def with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ..
     return (*shape[:axis], length, *shape[axis + 1 :])
 
 
-def call_place() -> tuple[CodeType, int]:
-    """Code and line of the innermost frame outside dcomp."""
-    frame = sys._getframe(1)
+def call_place(inside: int = 1) -> tuple[CodeType, int]:
+    """Code and line of the innermost frame outside dcomp; at least so many frames are inside."""
+    frame = sys._getframe(inside)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
         frame = frame.f_back
     return frame.f_code, frame.f_lineno

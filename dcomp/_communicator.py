@@ -22,7 +22,7 @@ from ._persistent import Persistent
 from ._point_to_point import PointToPoint
 from ._quick import use_shared_calls
 from .engine.agreement import accuse, agree_simply, gather_integers
-from .engine.channel import Channel, Steps
+from .engine.channel import Steps
 from .engine.requests import run
 
 
@@ -51,7 +51,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
         self._owned = owned
-        self._channel = Channel(mpi_comm, name, _world_map.settings(), _world_map.spins(), _world_map.meeting(mpi_comm))
+        self._channel = _world_map.make_channel(mpi_comm, name)
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False

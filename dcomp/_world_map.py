@@ -11,7 +11,7 @@ from mpi4py import MPI
 from ._errors import SettingError
 from ._layout import format_ranks
 from ._settings import Settings, read_settings
-from .engine.channel import world_ranks
+from .engine.channel import Channel, world_ranks
 from .engine.waiting import spins_for
 
 _ALIKE = ("check", "engine", "ranks_per_node")
@@ -20,6 +20,7 @@ _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
 _segment: Any = None  # this node's shared memory
+_why_not = ""  # there is none
 
 
 def survey(world: MPI.Intracomm) -> str | None:
@@ -29,7 +30,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     -------
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
-    global _settings, _nodes, _spins, _segment
+    global _settings, _nodes, _spins, _segment, _why_not
     mine, own_fault = Settings(), None
     try:
         mine = read_settings()
@@ -46,14 +47,14 @@ def survey(world: MPI.Intracomm) -> str | None:
     world.Allgather(first, nodes)
     _settings, _nodes = mine, tuple(nodes.tolist())
     _spins = spins_for(node.allgather(os.sched_getaffinity(0)))
-    why_not = ""
-    if mine.engine != "mpi" and fault is None:
+    _why_not = "DCOMP_ENGINE=mpi" if mine.engine == "mpi" else fault or ""
+    if not _why_not:
         neighbours = node.Split(group, node.rank)
-        _segment, why_not = _share_memory(neighbours, mine)
+        _segment, _why_not = _share_memory(neighbours, mine)
         neighbours.Free()
     node.Free()
     if mine.engine == "shared":
-        told = world.allgather(why_not)
+        told = world.allgather(_why_not)
         missing = [rank for rank, text in enumerate(told) if text]
         if missing:
             fault = f"DCOMP_ENGINE=shared: {told[missing[0]]} (on {format_ranks(missing)} of {world.size})."
@@ -98,16 +99,44 @@ def segment() -> Any:
     return _segment
 
 
-def meeting(comm: MPI.Intracomm) -> Any:
-    """The place in shared memory where the ranks of a communicator meet; None if they cannot. Collective."""
-    if _segment is None or comm.size == 1:
-        return None
+def sharing() -> str:
+    """How much memory each rank shares with its node, or why it shares none."""
+    if _segment is None:
+        return f"no shared memory: {_why_not or 'one rank'}"
+    return f"{_segment.heap >> 20} MiB of shared memory per rank at most"
+
+
+def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
+    """The private side of a communicator: with a place in shared memory if its ranks are on one node, with a place on
+    every node and lanes between them if they are on several. Collective.
+    """
     ranks = world_ranks(comm)
-    if min(ranks) < 0 or len({_nodes[rank] for rank in ranks}) > 1:  # below 0: of another job, which was spawned
+    # Below 0: of a job that was spawned. What decides is the same on all ranks.
+    if settings().engine == "mpi" or comm.size == 1 or min(ranks) < 0:
+        return Channel(comm, name, settings(), _spins)
+    nodes = [_nodes[rank] for rank in ranks]
+    if len(set(nodes)) == 1:
+        return Channel(comm, name, settings(), _spins, meeting=_meeting(comm))
+    return Channel(comm, name, settings(), _spins, levels=_levels(comm, name, nodes))
+
+
+def _meeting(comm: MPI.Intracomm) -> Any:
+    """The place in shared memory where the ranks of a node meet; None if there is none. Collective."""
+    if _segment is None:
         return None
     from .engine.meeting import make_meeting
 
     return make_meeting(comm, _segment, _spins < 100)
+
+
+def _levels(comm: MPI.Intracomm, name: str, nodes: list[int]) -> Any:
+    from .engine.hierarchy import make_levels
+
+    def make_node(node: MPI.Intracomm) -> Channel | None:
+        place = _meeting(node)
+        return None if place is None else Channel(node, f"{name} on this node", settings(), _spins, place)
+
+    return make_levels(comm, nodes, make_node)
 
 
 def _fault(texts: Sequence[str | None]) -> str | None:
@@ -138,8 +167,3 @@ def settings() -> Settings:
 def node_of(world_rank: int) -> int:
     """The first rank of the job that shares memory with `world_rank`."""
     return _nodes[world_rank]
-
-
-def spins() -> int:
-    """How often a wait looks before it gives the core away."""
-    return _spins

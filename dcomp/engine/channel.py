@@ -17,6 +17,7 @@ from .._settings import Settings
 
 if TYPE_CHECKING:
     from .._calls import Terms
+    from .hierarchy import Levels
     from .meeting import Meeting
     from .messages import Message
     from .requests import Moving
@@ -44,9 +45,12 @@ class Channel:
     Making one is collective over `comm`.
     """
 
-    def __init__(self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int, meeting: Any = None) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int, meeting: Any = None, levels: Any = None
+    ) -> None:
         self.settings = settings
         self.meeting: Meeting | None = meeting
+        self.levels: Levels | None = levels
         # Where the ranks meet in shared memory they have to, check or no check, and comparing costs nothing.
         self.is_checked = settings.check == "collective" or meeting is not None
         self.spins = spins
@@ -207,6 +211,8 @@ class Channel:
         if self.meeting is not None:
             self.sync.Barrier()  # until then a rank may be looking at this one's place
             self.meeting.close()
+        if self.levels is not None:
+            self.levels.free()
         self.sync.Free()
         self.data.Free()
         self.close("it has been freed")

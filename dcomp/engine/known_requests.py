@@ -10,7 +10,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from .._calls import Call, describe
+from .._calls import Call, call_place, describe
 from .._table import Shape
 from ..kernels import exchange
 from ..kernels import words as w
@@ -23,18 +23,20 @@ from .shared import SharedRoute
 
 _begin = exchange.begin.overloads[exchange.begin.signatures[0]].entry_point  # what numba's dispatcher calls in the end
 _UNBEGUN = -1  # earlier calls come first
+_FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 
 
 class KnownRequest(Request):
     """A call that has been made before."""
 
+    _ordinary: CollectiveRequest | None = None  # what it has become, if another call was made than before
+    _transfer: Transfer | None = None  # of data that is not little
+    _requests: list[MPI.Request] | None = None
+
     def __init__(self, known: KnownCalls, key: tuple, made: Made, arrays: tuple[Any, Any, Any], said: int) -> None:
-        super().__init__(known.channel, made.route.terms.function)
+        super().__init__(known.channel, made.route.terms.function, call_place(_FRAMES))
         self._known, self._key, self._made, self._arrays = known, key, made, arrays
         self._said = said
-        self._ordinary: CollectiveRequest | None = None  # what it has become, if another call was made than before
-        self._transfer: Transfer | None = None  # of data that is not little
-        self._requests: list[MPI.Request] = []
 
     def start_if_agreed(self) -> bool:
         """Begin, or look whether all have come; true when the result is there, or never will be."""
@@ -96,7 +98,7 @@ class KnownRequest(Request):
         if self._said != w.DONE and self._ordinary is None:
             advance(self._channel)
         if self._ordinary is None:
-            return self._said == w.DONE and MPI.Request.Testall(self._requests)
+            return self._said == w.DONE and (self._requests is None or MPI.Request.Testall(self._requests))
         is_done = self._ordinary._done()
         self._error = self._ordinary._error
         return is_done
@@ -121,11 +123,14 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
         made = known.made.get(key)
     except TypeError:  # an argument that cannot be one; the ordinary way says so
         return MISSED
-    if made is None or (made.make is None and out is not None):
+    if made is None:
+        return MISSED
+    route, _, make, shape, dtype, *_ = made
+    if make is None and out is not None:
         return MISSED
     channel, y = known.channel, out
-    if out is None and made.make is not None and made.route.is_small:
-        y = made.make(made.shape, made.dtype)
+    if out is None and make is not None and route.is_small:
+        y = make(shape, dtype)
     arrays = x, y, out
     try:
         said = _UNBEGUN if channel.unstarted else _arrive(made, arrays, has_turn=False)

@@ -8,6 +8,7 @@ progress while the program computes, or waits elsewhere.
 
 import warnings
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from mpi4py import MPI
@@ -89,6 +90,8 @@ def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
         from .shared import share  # where memory is shared numba has been started
 
         route = share(channel, route) or route
+    elif channel.levels is not None:
+        route = channel.levels.spread(route) or route
     if repeatable:
         if len(terms.routes) >= _KEPT:
             terms.routes.clear()
@@ -116,14 +119,15 @@ class Request:
     Not made by users: the functions whose names begin with `i` return it.
     """
 
-    def __init__(self, channel: Channel, function: str, peers: tuple[int, ...] | None = None) -> None:
+    _peers: tuple[int, ...] | None = None
+    _error: Exception | None = None
+    _result: Any = None
+    _finished = False
+
+    def __init__(self, channel: Channel, function: str, place: tuple[CodeType, int]) -> None:
         self._channel = channel
         self._function = function
-        self._peers = peers
-        self._place = call_place()
-        self._error: Exception | None = None
-        self._result: Any = None
-        self._finished = False
+        self._place = place
 
     @property
     def _site(self) -> str:
@@ -194,7 +198,7 @@ class CollectiveRequest(Request):
     def __init__(
         self, channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None, agreeing: Steps | None = None
     ) -> None:
-        super().__init__(channel, call.function)
+        super().__init__(channel, call.function, call_place())
         self._call = call
         self._steps: Steps | None = self._start(agreeing or agree_on_route(channel, call))
         self._test: Any = None
@@ -279,7 +283,8 @@ class MessageRequest(Request):
     """A send or a receive; it needs no agreement with other calls."""
 
     def __init__(self, channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | None) -> None:
-        super().__init__(channel, function, peers)
+        super().__init__(channel, function, call_place())
+        self._peers = peers
         self._moving = Moving(channel, steps)
 
     def _done(self) -> bool:

@@ -32,12 +32,13 @@ class Segment:
     Attributes
     ----------
     base : int       Where it begins, in this process.
-    nbytes : int     All heaps together.
+    heap : int       Bytes of each rank's heap.
+    nbytes : int     Of all heaps together.
     bytes : array of uint8     The memory itself.
     """
 
     def __init__(self, base: int, heap: int, index: int, ranks: int) -> None:
-        self.base, self.nbytes = base, heap * ranks
+        self.base, self.heap, self.nbytes = base, heap, heap * ranks
         self.bytes = _bytes_at(base, self.nbytes)
         self._top = heap * index + index * _STAGGER
         self._end = heap * (index + 1)
