@@ -65,7 +65,7 @@ def check_out(out: Any, x: np.ndarray | None, function: str, argument: str = "ou
 
     Raises
     ------
-    TypeError     If it is no array.
+    TypeError     If it is no array, or a masked one.
     ValueError    If it is read-only, or shares a part of its memory with `x`.
     """
     if not isinstance(out, np.ndarray):
@@ -73,13 +73,21 @@ def check_out(out: Any, x: np.ndarray | None, function: str, argument: str = "ou
     check_memory(out, x, function, argument)
 
 
+def is_in_place(x: np.ndarray | None, out: np.ndarray | None) -> bool:
+    """Whether both are given, and the same memory."""
+    return x is not None and out is not None and is_same_memory(out, x)
+
+
 def check_memory(out: np.ndarray, x: np.ndarray | None, function: str, argument: str = "out") -> bool:
     """Check that `out` can be written while `x` is read, and say whether they are the same memory.
 
     Raises
     ------
+    TypeError     If it is a masked array, which may refuse to be written.
     ValueError    If it is read-only, or shares a part of its memory with `x`.
     """
+    if type(out) is not np.ndarray and isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{function}: {argument} must be a plain array; got a masked one. Pass {argument}.data")
     if not out.flags.writeable:
         raise ValueError(f"{function}: {argument} must be writable; got a read-only array")
     if x is None or x is out or not np.may_share_memory(out, x):

@@ -137,6 +137,9 @@ def describe(
             x, scalar = as_array(x, form.format(row.name))
         if type(root) is not int or type(axis) is not int or type(concat_axis) is not int:
             raise TypeError  # 0.0 would find the terms of 0
+        for lengths in (counts, recv_counts):
+            if lengths is not None and not all(type(n) is int or isinstance(n, np.integer) for n in lengths):
+                raise TypeError
         key: tuple | None = (
             row.name, form, scalar,
             None if x is None else (x.dtype, x.shape),

@@ -42,7 +42,7 @@ def _blocking(channel: Any, known: Any) -> Callable:
     def attempt(key: tuple, x: Any, out: Any) -> Any:
         """The result; MISSED if the call has to go the ordinary way.
 
-        The key tells x; `out` is compared in compiled code with the result that there was before.
+        The key tells all that the claim tells of x and out. That `out` can take the result is seen by compiled code.
         """
         try:
             made = find(key)
@@ -50,28 +50,24 @@ def _blocking(channel: Any, known: Any) -> Callable:
             return MISSED
         if made is None or unstarted:
             return MISSED
-        y: Any = out
+        _, entry, make, shape, dtype, returns_x, copies, identity = made
+        y: Any = None
         try:
-            _, entry, make, shape, dtype, returns_x, copies, identity = made
             if make is None:
                 if out is not None:
                     return MISSED
                 said = go(entry, 0 if x is None else id(x), 0, 0)
-            elif out is None:
-                y = make(shape, dtype)
-                said = go(entry, 0 if x is None else id(x), id(y) if identity is None else 0, 0)
-            elif copies:
-                y = make(shape, dtype)
-                said = go(entry, 0 if x is None else id(x), id(y), id(out))
             else:
-                said = go(entry, 0 if x is None else id(x), id(y) if identity is None else 0, id(out))
-        except KeyboardInterrupt:  # it may have come before the call or after
+                y = make(shape, dtype) if out is None or copies else out
+                receiving = 0 if identity is not None else id(y)
+                said = go(entry, 0 if x is None else id(x), receiving, 0 if out is None else id(out))
+            if said:
+                result = go_on(said, made, x, out)
+                if result is not CARRIED:
+                    return result
+        except BaseException:  # on this rank alone: whether the others have met it is not known
             channel.interrupt("a call")
             raise
-        if said:
-            result = go_on(said, made, x, out)
-            if result is not CARRIED:
-                return result
         if identity is not None:
             y[...] = identity
         elif copies and out is not None:
@@ -91,11 +87,11 @@ def _barrier(channel: Any, known: Any) -> Callable:
         if made is not None and not unstarted:
             try:
                 said = go(made.entry, 0, 0, 0)
-            except KeyboardInterrupt:
-                channel.interrupt("a call")
+                if not said or go_on(said, made, None, None) is not MISSED:
+                    return
+            except BaseException:
+                channel.interrupt("barrier")
                 raise
-            if not said or go_on(said, made, None, None) is not MISSED:
-                return
         known.go_the_ordinary_way(key, describe(channel, table.BARRIER))
 
     return barrier
@@ -116,7 +112,7 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
         if type(root) is int:
             if x is None:
                 key = ("bcast", root) if out is None else ("bcast", root, layout(out))
-            elif type(x) is ndarray and (out is None or out is x):  # a copy, on the root, takes the ordinary way
+            elif type(x) is ndarray and (out is None or (out is x and x.flags.writeable)):  # not a copy on the root
                 key = ("bcast", root, x.dtype, x.shape, "root")
             if key is not None and (result := attempt(key, x, out if x is None else None)) is not MISSED:
                 return result
@@ -139,7 +135,7 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
     def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
         key: tuple | None = None
         if type(x) is ndarray and type(root) is type(axis) is int:
-            key = ("gather", axis, root, x.dtype, x.shape)
+            key = ("gather", axis, root, x.dtype, x.shape, out is None)  # for the claim tells the length of out
             if counts is not None:
                 key = (*key, given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
@@ -150,7 +146,7 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
     def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
         key: tuple | None = None
         if type(x) is ndarray and type(axis) is int:
-            key = ("allgather", axis, x.dtype, x.shape)
+            key = ("allgather", axis, x.dtype, x.shape, out is None)
             if counts is not None:
                 key = (*key, given(counts))
             if (result := attempt(key, x, out)) is not MISSED:
@@ -226,8 +222,11 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
         return (out.dtype, out.shape) if type(out) is ndarray else ([],)
 
     def given(counts: Any) -> Any:
-        """Counts as they belong to a key; unhashable if they are none."""
-        return counts if counts is None or type(counts) is tuple else tuple(counts) if type(counts) is list else ([],)
+        """Counts as they belong to a key; unhashable if they are none: 1.0 and True would find the calls of 1."""
+        if counts is None:
+            return None
+        is_plain = type(counts) in (tuple, list) and all(type(count) is int for count in counts)
+        return tuple(counts) if is_plain else ([],)
 
     calls = (barrier, bcast, scatter, gather, allgather, alltoall, reduce, allreduce, reduce_scatter, scan, exscan)
     for call in calls:

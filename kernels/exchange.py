@@ -21,7 +21,7 @@ from .words import set_word, word
 _CONTIGUOUS = 1  # in an array's flags
 _IN_ORDER = 1 | 1024  # and writeable
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
-_ANY = 1 << 62
+_ANY = 1 << 62  # more than any call has
 _PROBE_EVERY = 64 << 20
 
 
@@ -46,8 +46,8 @@ def _count(state, entry):
 
 @jit
 def _carry(state, most):
-    """Move the data of a call on which the ranks agree, of `most` bytes: DONE; WORKING, and call again; ELSEWHERE: it
-    is MPI's, since a rank has nowhere in the segment to receive.
+    """Move the data of a call on which the ranks agree: DONE; WORKING, and call again, also if it has more than `most`
+    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):

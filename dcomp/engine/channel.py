@@ -121,15 +121,16 @@ class Channel:
         """``with channel.turn(function):`` has the turn; every public call takes it.
 
         An interrupt (Ctrl-C) in it closes the channel, for what the other ranks were told is not known.
+        """
+        return _Turn(self, function)
+
+    def enter(self, function: str) -> None:
+        """Take the turn.
 
         Raises
         ------
         UsageError     If the communicator cannot be used any more, or another thread is using it.
         """
-        return _Turn(self, function)
-
-    def enter(self, function: str) -> None:
-        """Take the turn."""
         if not self._take_turn(0):
             self._wait_for_turn(function)
 
@@ -192,8 +193,9 @@ class Channel:
         return self._closed is None
 
     def interrupt(self, function: str) -> None:
-        """Close the channel after an interrupt in `function`."""
-        self.close(f"{function} in it was interrupted, so the ranks are out of step")
+        """Close the channel, if it is open, after an interrupt in `function`."""
+        if self.is_open:
+            self.close(f"{function} in it was interrupted, so the ranks are out of step")
 
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""

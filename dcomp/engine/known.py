@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._buffers import is_in_place
 from .._calls import Call
 from ..kernels import exchange
 from ..kernels import words as w
@@ -75,7 +76,9 @@ class KnownCalls:
             if said == w.UNKNOWN:
                 self.met = get_ident(), made
                 return MISSED
-            return made.route.mpi.run(x, out) if said == w.ELSEWHERE else CARRIED
+            if said != w.ELSEWHERE:
+                return CARRIED
+            return made.route.mpi.run(out if is_in_place(x, out) else x, out)
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
@@ -90,7 +93,7 @@ class KnownCalls:
             return
         if len(self.made) >= _KEPT:
             self.made.clear()
-        copies = not (route.takes_any_out or route.identity is not None)
+        copies = not route.takes_any_out
         with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
             self.made[key] = Made(
                 route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies,

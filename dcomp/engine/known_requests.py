@@ -10,6 +10,7 @@ from typing import Any
 
 from mpi4py import MPI
 
+from .._buffers import is_in_place
 from .._calls import Call, call_place, describe
 from .._table import Shape
 from ..kernels import exchange
@@ -57,7 +58,7 @@ class KnownRequest(Request):
         route = self._made.route
         if not route.is_small:
             x, _, out = self._arrays
-            self._transfer = route.bind(x, out)
+            self._transfer = route.bind(out if is_in_place(x, out) else x, out)
             self._requests = self._transfer.start()
 
     def wait(self) -> Any:

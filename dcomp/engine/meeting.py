@@ -202,6 +202,9 @@ def knows_arrays() -> bool:
     array, masked, locked = np.empty((2, 3)), np.ma.zeros((2, 3)), np.empty((2, 3))
     locked.flags.writeable = False
     held = describe_result(entry, array.shape, array.dtype)
-    others = (array.T, array[:, :2], array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, locked, 5)
+    turned, spread = np.empty((3, 2)).T, np.empty((2, 6))[:, ::2]
+    others = (turned, spread, array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, locked, 5)
     found = exchange.look(address_of(entry), id(array)) == address_of(array)
-    return found and not any(exchange.look(address_of(entry), id(one)) for one in others) and len(held) == 3
+    wrong = any(exchange.look(address_of(entry), id(one)) for one in others)
+    del held  # was read until now
+    return found and not wrong

@@ -187,7 +187,8 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     small = _SMALL_FOLD if entry[w.KIND] == w.FOLD else _SMALL_MOVE
     if longest <= small and longest * size <= 8 * small:
         entry[w.IS_SMALL], entry[w.CHUNK] = 1, longest
-        entry[w.PAYLOAD] = entry[w.X_BYTES] if not terms.row.from_root or terms.rank == terms.root else 0
+        from_one = entry[w.KIND] == w.MOVE and entry[w.RULE] == w.AT_ROOT
+        entry[w.PAYLOAD] = 0 if from_one and terms.rank != entry[w.ROOT] else entry[w.X_BYTES]
     return entry
 
 

@@ -30,11 +30,15 @@ def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tupl
     ------
     DeadlockError     After `DCOMP_TIMEOUT` seconds.
     """
-    for _ in range(channel.spins):
-        if test():
-            return
-    with _watch.waiting(channel, function, peers) as this_wait:
-        _wait_long(test, channel, this_wait)
+    try:
+        for _ in range(channel.spins):
+            if test():
+                return
+        with _watch.waiting(channel, function, peers) as this_wait:
+            _wait_long(test, channel, this_wait)
+    except BaseException:  # on this rank alone, as from a handler of a signal: the others do not know of it
+        channel.interrupt(function)
+        raise
 
 
 def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.Wait") -> None:

@@ -109,6 +109,42 @@ os._exit(0)
     assert job.output.count("interrupted, so the ranks are out of step") == 2, job.output
 
 
+@pytest.mark.parametrize("engine", ["auto", "mpi"])
+def test_exception_of_a_signal_handler(tmp_path, engine):
+    """Not only Ctrl-C's: whatever leaves a wait leaves the ranks out of step, and later calls say so."""
+    job = run(
+        tmp_path,
+        """
+import numpy as np
+
+def handler(*_):
+    raise TimeoutError("alarm")
+
+signal.signal(signal.SIGALRM, handler)
+for n in 3, 30000:
+    comm = dc.COMM_WORLD.dup()
+    for _ in range(3):
+        comm.allreduce(np.ones(n))
+    dc.COMM_WORLD.mpi.Barrier()
+    if dc.rank == 0:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        try:
+            comm.allreduce(np.ones(n))
+        except TimeoutError as error:
+            os.write(1, f"{error}\\n".encode())
+        try:
+            comm.allreduce(np.ones(n))
+        except dc.UsageError as error:
+            os.write(1, f"{error}\\n".encode())
+    dc.COMM_WORLD.mpi.Barrier()
+os._exit(0)
+""",
+        env={"DCOMP_ENGINE": engine},
+    )
+    assert job.output.count("alarm") == 2, job.output
+    assert job.output.count("interrupted, so the ranks are out of step") == 2, job.output
+
+
 def test_interrupt_when_the_ranks_have_met(tmp_path):
     """For a call that is not the one that rank 0 made before; its next call must not be taken for that one."""
     job = run(

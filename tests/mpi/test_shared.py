@@ -253,6 +253,86 @@ def test_a_bad_out_is_refused_every_time(comm, needs_checks, name, n):
                 assert_same(call(x, out=out), np.full(n, float(expected)))
 
 
+@pytest.mark.parametrize("n", [2, 3000])
+@pytest.mark.parametrize("name", ["gather", "allgather"])
+def test_the_length_of_out_belongs_to_the_call(world, needs_checks, name, n):
+    """Of blocks whose lengths differ between ranks, with and without `out` on some of them."""
+    if world.size == 1:
+        pytest.skip("one rank knows all lengths")
+    call, is_last = getattr(world, name), world.rank == world.size - 1
+    x, longer = np.full(n, 1.0 * world.rank), np.full(n + 1, 1.0 * world.rank)
+    receives = name == "allgather" or world.rank == 0
+    even = np.repeat(np.arange(float(world.size)), n)
+    uneven = np.append(even, world.size - 1)
+    for _ in range(2):
+        with together():
+            for _ in range(2):
+                got = call(x)
+                assert not receives or (got == even).all()
+                got = call(longer if is_last else x)
+                assert not receives or (got == uneven).all()
+                out = np.zeros(len(uneven)) if receives else None
+                got = call(longer if is_last else x, out=out)
+                assert not receives or (got == uneven).all()
+                out = np.zeros(len(even)) if receives else None
+                assert call(x, out=out) is out
+        with all_raise(dc.CollectiveMismatchError, name):
+            call(longer if is_last else x, out=np.zeros(len(even)) if receives else None)
+
+
+@pytest.mark.parametrize("n", [5, 20_000, 300_000])
+@pytest.mark.parametrize("name", ["allreduce", "reduce", "scan", "exscan", "alltoall"])
+def test_in_place_through_a_view(comm, name, n):
+    """Another array object of the same memory, on all ranks or one; also when the call is known from before."""
+    n = n * comm.size
+    call = getattr(comm, name)
+    receives = name != "reduce" or comm.rank == 0
+    start = np.arange(float(n)) + comm.rank
+    with together():
+        expected = call(start.copy())
+        for turn in range(6):
+            x = start.copy()
+            view = x[:] if turn % 2 or comm.rank == 0 else x
+            out = (x if turn < 4 else np.empty(n)) if receives else None
+            got = call(view, out=out)
+            if receives:
+                assert got is out
+                np.testing.assert_array_equal(out, expected)
+
+
+def test_counts_of_another_kind_every_time(world, needs_checks):
+    """1.0 and True are equal to 1, and no counts."""
+    p, x = world.size, np.arange(1.0)
+    with together():
+        for _ in range(2):
+            world.allgather(x, counts=(1,) * p)
+            world.reduce_scatter(np.ones(p), counts=[1] * p)
+    for wrong in ((1.0,) * p, [1.0] * p, (True,) * p):
+        with all_raise((TypeError, ValueError), "counts must be"):
+            world.allgather(x, counts=wrong)
+        with all_raise((TypeError, ValueError), "counts must be"):
+            world.reduce_scatter(np.ones(p), counts=wrong)
+
+
+def test_a_read_only_out_of_the_root_every_time(world, needs_checks):
+    x = np.arange(4.0)
+    locked = x.copy()
+    locked.flags.writeable = False
+    with together():
+        world.bcast(x if world.rank == 0 else None)
+    for _ in range(2):
+        with all_raise((ValueError, dc.CollectiveMismatchError), "out must be writeable|bcast"):
+            world.bcast(locked, out=locked) if world.rank == 0 else world.bcast()
+
+
+def test_a_masked_out_is_refused(comm, needs_checks):
+    for n in (4, 20_000):
+        x = np.ones(n)
+        comm.allreduce(x, out=np.zeros(n))
+        with all_raise(TypeError, "out must be a plain array; got a masked one"):
+            comm.allreduce(x, out=np.ma.zeros(n))
+
+
 def test_a_large_send_is_under_way_during_collectives(world):
     """Who waits for the others lets MPI work."""
     n = 1 << 19
