@@ -109,7 +109,7 @@ os._exit(0)
     assert job.output.count("interrupted, so the ranks are out of step") == 2, job.output
 
 
-@pytest.mark.parametrize("engine", ["auto", "mpi"])
+@pytest.mark.parametrize("engine", ["auto", "mpi"], ids=["shared memory", "through MPI"])
 def test_exception_of_a_signal_handler(tmp_path, engine):
     """Not only Ctrl-C's: whatever leaves a wait leaves the ranks out of step, and later calls say so."""
     job = run(
