@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-LIMIT = 600  # seconds for one run of pytest
+LIMIT = 900  # seconds for one run of pytest
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)s?")
 _SMOKE = ("elementwise", "bcast", "scatter", "gather", "allgather", "alltoall", "point_to_point")
 #: Without shared memory, and two nodes of two ranks each: shared memory within them, MPI between.
