@@ -39,6 +39,12 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
     ----------
     rank, size : int
     mpi : mpi4py.MPI.Intracomm     What was wrapped.
+
+    Notes
+    -----
+    As the first use of dcomp it starts the job if it has all of the job's ranks, as `COMM_WORLD` does. Else its ranks
+    go by themselves: through MPI, without shared memory and nodes, and an uncaught exception on one does not end the
+    others. So use ``dc.COMM_WORLD`` on every rank first, if every rank has dcomp.
     """
 
     def __init__(self, mpi_comm: MPI.Intracomm) -> None:

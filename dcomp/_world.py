@@ -50,3 +50,6 @@ def alone() -> Communicator:
         if _self is None:
             _self = Communicator(MPI.COMM_SELF)
     return _self
+
+
+_world_map.know_start(world)

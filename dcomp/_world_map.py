@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from ._errors import SettingError
+from ._errors import SettingError, UsageError
 from ._layout import format_ranks
 from ._settings import Settings, read_settings
 from .engine.channel import Channel, world_ranks
@@ -21,6 +21,13 @@ _nodes: tuple[int, ...] = ()
 _spins = 2
 _segment: Any = None  # this node's shared memory
 _why_not = ""  # there is none
+_start_job: Callable[[], object] | None = None
+
+
+def know_start(start_job: Callable[[], object]) -> None:
+    """Have the function that starts the whole job, which a module above this one knows."""
+    global _start_job
+    _start_job = start_job
 
 
 def survey(world: MPI.Intracomm) -> str | None:
@@ -31,15 +38,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
     global _settings, _nodes, _spins, _segment, _why_not
-    mine, own_fault = Settings(), None
-    try:
-        mine = read_settings()
-    except SettingError as error:
-        own_fault = str(error)
-    told = world.allgather((own_fault, mine))
-    fault = _fault([text for text, _ in told]) or _difference([settings for _, settings in told])
-    if fault is not None:
-        mine = Settings()
+    mine, fault = _agree_on_settings(world)
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     group = node.rank // (mine.ranks_per_node or node.size)
     first = np.array(node.allgather(world.rank)[group * (mine.ranks_per_node or node.size)])
@@ -59,6 +58,18 @@ def survey(world: MPI.Intracomm) -> str | None:
         if missing:
             fault = f"DCOMP_ENGINE=shared: {told[missing[0]]} (on {format_ranks(missing)} of {world.size})."
     return fault
+
+
+def _agree_on_settings(comm: MPI.Intracomm) -> tuple[Settings, str | None]:
+    """The settings of these ranks, and None; or the defaults, and what is wrong with a rank's. Collective."""
+    mine, own_fault = Settings(), None
+    try:
+        mine = read_settings()
+    except SettingError as error:
+        own_fault = str(error)
+    told = comm.allgather((own_fault, mine))
+    fault = _fault([text for text, _ in told]) or _difference([settings for _, settings in told])
+    return (mine, None) if fault is None else (Settings(), fault)
 
 
 def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
@@ -109,8 +120,19 @@ def sharing() -> str:
 def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
     """The private side of a communicator: with a place in shared memory if its ranks are on one node, with a place on
     every node and lanes between them if they are on several. Collective.
+
+    Raises
+    ------
+    SettingError     On every rank, if the job has not started and the settings are bad.
     """
     ranks = world_ranks(comm)
+    if _settings is None and _start_job is not None and len(ranks) == MPI.COMM_WORLD.size and min(ranks) >= 0:
+        _start_job()
+    if _settings is None:  # other ranks of the job may know nothing of dcomp, so these go by themselves
+        own, fault = _agree_on_settings(comm)
+        if fault is not None:
+            raise SettingError(fault)
+        return Channel(comm, name, own, _spins)
     # Below 0: of a job that was spawned. What decides is the same on all ranks.
     if settings().engine == "mpi" or comm.size == 1 or min(ranks) < 0:
         return Channel(comm, name, settings(), _spins)
@@ -165,5 +187,12 @@ def settings() -> Settings:
 
 
 def node_of(world_rank: int) -> int:
-    """The first rank of the job that shares memory with `world_rank`."""
+    """The first rank of the job that shares memory with `world_rank`.
+
+    Raises
+    ------
+    UsageError     If the job has not started, for then the nodes are not known.
+    """
+    if _settings is None:
+        raise UsageError("the ranks' nodes are not known yet: use dc.COMM_WORLD on every rank of the job first.")
     return _nodes[world_rank]
