@@ -1,6 +1,7 @@
 """Arrays in the memory that the ranks of a node share."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,6 @@ def _make(shape: Any, dtype: Any, function: str) -> np.ndarray:
     world()
     extents, element = layout_of(shape, dtype, function)
     segment = _world_map.segment()
-    count = element.itemsize
-    for extent in extents:
-        count *= extent
-    made = None if segment is None or count <= _SMALL else segment.empty(extents, element)
+    is_small = prod(extents) * element.itemsize <= _SMALL
+    made = None if segment is None or is_small else segment.empty(extents, element)
     return np.empty(extents, element) if made is None else made

@@ -9,6 +9,8 @@ core is written past the caches (`copy_streamed`) where the cores share none, or
 (`copy_requested`) where they do; plain stores to lines in another core's cache take several times as long.
 """
 
+from typing import Any
+
 from numba import int64
 
 from . import words as w
@@ -288,6 +290,11 @@ def play_round(state):
         return w.REFUSED
     _begin_round(state)
     return carry_small(state) if all_arrived(state) else w.WAITING
+
+
+def entry_point(function: Any) -> Any:
+    """The compiled function as numba's dispatcher calls it in the end, which itself takes as long as an exchange."""
+    return function.overloads[function.signatures[0]].entry_point
 
 
 def compile_all() -> None:

@@ -137,17 +137,10 @@ class LanesRoute:
             target = out.reshape(-1)
         whole = _RUN[self.terms.row.name](self, flat, target)
         if self.terms.row.from_root and self.terms.is_root:
-            return self._root_result(x, out)
+            return self.mpi.deliver(x, out)
         if whole is target and target is not None:
             return out
         return self.mpi.deliver(None if whole is None else whole.reshape(self.shape), out)
-
-    def _root_result(self, x: Any, out: np.ndarray | None) -> Any:
-        if out is None:
-            return x if x.flags.c_contiguous else np.ascontiguousarray(x)
-        if out is not x:
-            np.copyto(out, x)
-        return out
 
     def _slice_of(self, part: np.ndarray) -> list:
         """A slice as MPI takes it."""

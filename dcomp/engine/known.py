@@ -47,8 +47,7 @@ class KnownCalls:
         self.made: dict[tuple, Made] = {}
         # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
         self.met: tuple[int, Made] | None = None
-        # What numba's dispatcher calls in the end; it itself takes as long as a small exchange.
-        self.call = exchange.call.overloads[exchange.call.signatures[0]].entry_point
+        self.call = exchange.entry_point(exchange.call)
 
     def go_on(self, said: int, made: Made, x: Any, out: Any) -> Any:
         """Bring a call to its end that `exchange.call` could not end, and give the turn back.

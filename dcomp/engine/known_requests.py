@@ -22,7 +22,7 @@ from .progress import advance, helper
 from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
 from .shared import SharedRoute
 
-_begin = exchange.begin.overloads[exchange.begin.signatures[0]].entry_point  # what numba's dispatcher calls in the end
+_begin = exchange.entry_point(exchange.begin)
 _UNBEGUN = -1  # earlier calls come first
 _FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 

@@ -27,8 +27,7 @@ class Rounds:
         self._entry = route.entry_for_plan(place)
         self._keeps = x, y
         place.prepare_rounds(address_of(self._entry), x, None if route.identity is not None else y)
-        # What numba's dispatcher calls in the end.
-        self._play = exchange.play_round.overloads[exchange.play_round.signatures[0]].entry_point
+        self._play = exchange.entry_point(exchange.play_round)
 
     def start(self) -> None:
         """Make this rank's array known."""

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from math import prod
 from sys import getrefcount
 from typing import Any
 
@@ -50,10 +51,7 @@ class Segment:
 
         The block is free again when neither the array nor a view of it is left.
         """
-        count = dtype.itemsize
-        for extent in shape:
-            count *= extent
-        block = self.block(count)
+        block = self.block(prod(shape) * dtype.itemsize)
         return None if block is None else np.ndarray(shape, dtype, block)
 
     def maker(self, nbytes: int) -> Callable[[tuple[int, ...], np.dtype], np.ndarray]:

@@ -103,7 +103,7 @@ class SharedRoute:
 
     def _end(self, x: np.ndarray | None, out: np.ndarray | None, received: np.ndarray | None) -> Any:
         """The result."""
-        return self._root_result(x, out) if self.sends_only else self.mpi.deliver(received, out)
+        return self.mpi.deliver(x if self.sends_only else received, out)
 
     def _place_for_result(self, x: np.ndarray | None, out: np.ndarray | None) -> np.ndarray | None:
         """Where the result arrives: `out` itself where that can be, else a new array."""
@@ -123,16 +123,6 @@ class SharedRoute:
             if result is not None:
                 return result
         return np.empty(front, route.native)
-
-    def _root_result(self, x: Any, out: np.ndarray | None) -> Any:
-        """What bcast returns on the root."""
-        if out is not None:
-            if out is not x:
-                np.copyto(out, x)
-            return out
-        if self.scalar:
-            return x[()]
-        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
 
 
 def carry(channel: Channel, meeting: Meeting, function: str) -> int:
