@@ -42,6 +42,7 @@ def install(channel: Any, link: Link | None) -> None:
     os.register_at_fork(after_in_child=ending.forget)
     if channel.size > 1:  # else Python's own way is right
         sys.excepthook = ending.fail
+        _watch.know_end(ending.give_up)
         ending.follow_orders()
 
 
@@ -113,7 +114,17 @@ class _Ending:
         else:  # the program has its own way to show it
             self._previous_hook(kind, error, trace)
             text = f"ends with {kind.__name__}"
-        status = _INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1
+        self._tell(text, _INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
+
+    def give_up(self, text: str) -> None:
+        """End the job from another thread than the main one, which is inside MPI."""
+        if not self._has_ended:
+            self._has_ended = True
+            _flush()
+            self._tell(text, 1)
+
+    def _tell(self, text: str, status: int) -> None:
+        """Have it printed, once for all ranks that say the same, and end the job."""
         if self._link is not None and self._link.say(failed=text, status=status) and self._printed.wait(_PRINTED):
             threading.Event().wait(_ABORTED)
         else:

@@ -185,7 +185,9 @@ class Guard:
         self._ending = True
         crashed = [peer for peer in self._ranks.values() if peer.last_words()]
         left = [peer for peer in deaths if not peer.is_killed]
-        if crashed or left:
+        # Of a rank of another node only the time is known. MPI may have ended those here that talked with it.
+        is_elsewhere = deaths[0].pid is None and deaths[0].was_known
+        if crashed or (left and not is_elsewhere):
             deaths = (crashed or left)[:1]
         elif deaths[0].was_known:
             deaths = deaths[:1]

@@ -36,8 +36,12 @@ class Link:
 
     `actions` are called in that thread, by the first word of the guard's message, with the value behind it. The
     thread sleeps until the guard says something, and ends with the connection. What `faulthandler` writes to `fileno`
-    reaches the guard even while no thread of Python can run.
+    reaches the guard even while no thread of Python can run. Every `period` seconds, if there is one, the thread calls
+    `look`.
     """
+
+    period: float | None = None
+    look: Callable[[], None]
 
     def __init__(self, connection: socket.socket, child: subprocess.Popen | None) -> None:
         self.actions: dict[str, Callable[[Any], None]] = {}
@@ -82,8 +86,10 @@ class Link:
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             while self._is_open:
-                selector.select()
-                self._read()
+                if selector.select(self.period):
+                    self._read()
+                else:
+                    self.look()
 
     def _read(self) -> None:
         try:

@@ -13,7 +13,8 @@ import signal
 import sys
 import sysconfig
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,6 +23,8 @@ from ._link import Link, connect
 
 _PACKAGE = __name__.partition(".")[0]
 _LIBRARY = ("<frozen", *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+REPORT_AFTER = 60.0  # seconds; without DCOMP_TIMEOUT the report comes once and the wait goes on
+_LOOKS = 4  # in the time after which a call inside MPI is told of
 _REPORT = 3.0  # seconds that a report may take; the guard gives the ranks 1 s to answer
 
 _waits: "set[Wait]" = set()
@@ -30,6 +33,8 @@ _channels: Mapping[int, Any] = {}
 _size = 1
 _signal: int | None = None  # that has been set up to ask for a report
 _link: Link | None = None
+_inside: "dict[int, _Inside]" = {}  # by channel
+_give_up: Callable[[str], None] | None = None
 
 
 class Wait:
@@ -65,6 +70,17 @@ class Wait:
             "members": None if len(members) == _size else members,
             "site": position(frames.get(self.thread)),
         }
+
+
+class _Inside(Wait):
+    """A blocking call of MPI in which this rank was when last looked at: its data is under way."""
+
+    __slots__ = ("of", "since", "is_told")
+
+    def __init__(self, channel: Any, of: tuple[str]) -> None:
+        super().__init__(channel, of[0], None)
+        self.thread = threading.main_thread().ident or 0
+        self.of, self.since, self.is_told = of, time.monotonic(), False
 
 
 def waiting(channel: Any, function: str, peers: tuple[int, ...] | None) -> Wait:
@@ -144,14 +160,55 @@ def start(channel: Any, channels: Mapping[int, Any]) -> Link | None:
         faulthandler.register(_signal, file=2 if _link is None else _link.fileno, all_threads=False)
     if _link is not None:
         _link.actions["state"] = _tell_state
+        _link.look, _link.period = _look, (channel.settings.timeout or REPORT_AFTER) / _LOOKS
         _link.start()
     return _link
+
+
+def know_end(give_up: Callable[[str], None]) -> None:
+    """Have the function that ends the job and says why, which a module above this one knows."""
+    global _give_up
+    _give_up = give_up
+
+
+def _look_inside() -> "list[_Inside]":
+    """The calls of this rank that are inside MPI."""
+    for number, channel in list(_channels.items()):
+        of, known = channel.inside, _inside.get(number)
+        if of is None:
+            _inside.pop(number, None)
+        elif known is None or known.of is not of:
+            _inside[number] = _Inside(channel, of)
+    return list(_inside.values())
+
+
+def _look() -> None:
+    """Tell of calls that have been inside MPI for too long; if a thread waits as well, its own wait knows its time."""
+    now = time.monotonic()
+    for call in _look_inside():
+        if _waits:
+            call.since = now
+        elif not call.is_told and now - call.since > (call.channel.settings.timeout or REPORT_AFTER):
+            call.is_told = True
+            # This thread is needed for the answers.
+            threading.Thread(target=_tell_of, args=(call,), name="dcomp report", daemon=True).start()
+
+
+def _tell_of(call: _Inside) -> None:
+    text, timeout = report(call), call.channel.settings.timeout
+    if timeout is None or _give_up is None:
+        publish(text)
+    else:
+        _give_up(
+            f"DeadlockError: {text}\nThe wait was longer than DCOMP_TIMEOUT={timeout:g} s. It is inside MPI, which no "
+            "exception can leave, so the job ends."
+        )
 
 
 def _tell_state(number: int) -> None:
     link, frames = _link, sys._current_frames()
     if link is not None:
-        waits = [wait.tell(frames) for wait in list(_waits)]
+        waits = [wait.tell(frames) for wait in [*_waits, *_look_inside()]]
         state = {"site": position(frames.get(threading.main_thread().ident or 0)), "waits": waits, "calls": calls()}
         link.say(state=state, id=number)
 
@@ -170,6 +227,7 @@ def _after_fork() -> None:
         _link.close()
         _link = None
     _waits.clear()
+    _inside.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -83,6 +83,7 @@ def _all_runs(
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
         yield f"{n} ranks, {name}", _pytest(python, mpi, n, TESTS / "mpi"), settings
     yield "whole programs", _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), {}
+    yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
 
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:

@@ -65,6 +65,7 @@ class Channel:
         self.held: list[Message] = []  # messages that a wrong receive did not accept
         self.unstarted: deque[Starting] = deque()  # non-blocking calls, in order, whose data is not under way
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
+        self.inside: tuple[str] | None = None  # the function whose data MPI is moving; another object each time
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
         self._turn = threading.Lock()  # whose it is; never given back once the channel is closed

@@ -18,7 +18,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from .channel import Channel
 from .meeting import Meeting
-from .requests import MISSED, carry_out, conclude
+from .requests import MISSED, carry_out, conclude, run_route
 from .shared import SharedRoute, carry
 from .waiting import wait
 
@@ -77,7 +77,7 @@ class KnownCalls:
                 return MISSED
             if said != w.ELSEWHERE:
                 return CARRIED
-            return made.route.mpi.run(out if is_in_place(x, out) else x, out)
+            return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _SPINS = 100  # some 30 us: longer than a small exchange between ranks that have a core each
 _YIELDING = 2e-3  # seconds in which the core is given away but kept within reach
 _LONGEST_SLEEP = 5e-4
-REPORT_AFTER = 60.0  # seconds; without DCOMP_TIMEOUT the report comes once and the wait goes on
 
 
 def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tuple[int, ...] | None = None) -> None:
@@ -44,7 +43,7 @@ def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tupl
 def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.Wait") -> None:
     timeout = channel.settings.timeout
     start = time.monotonic()
-    report_at = start + (timeout or REPORT_AFTER)
+    report_at = start + (timeout or _watch.REPORT_AFTER)
     sleep = 2e-5
     while not test():
         if channel.moving:

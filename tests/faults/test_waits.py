@@ -155,7 +155,7 @@ def test_report_without_a_timeout_comes_once_and_the_wait_goes_on(tmp_path):
         tmp_path,
         """
 import dcomp.engine.waiting
-dcomp.engine.waiting.REPORT_AFTER = 0.5
+dcomp._watch.REPORT_AFTER = 0.5
 if dc.rank == 2:
     time.sleep(2.5)  # LATE
 os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
@@ -250,3 +250,47 @@ os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
     assert job.returncode == 0, job.output
     job.assert_once("barrier: another thread is in a call on MPI_COMM_WORLD on rank 0 of 3")
     assert job.output.count("sum 3") == 3
+
+
+#: Rank 1 stops when the ranks have agreed, and goes on after some seconds.
+_INSIDE_MPI = """
+import numpy as np
+from dcomp.engine import requests
+
+run_route = requests.run_route
+
+
+def stop(*call):
+    requests.run_route = run_route
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return run_route(*call)
+
+
+x = np.ones(1_000_000)
+dc.allreduce(x)
+pid = dc.bcast(os.getpid() if dc.rank == 1 else None, root=1)
+if dc.rank == 0:
+    threading.Timer({goes_on}, lambda: os.kill(pid, signal.SIGCONT)).start()
+if dc.rank == 1:
+    requests.run_route = stop
+dc.allreduce(x)
+os.write(1, b"DONE\\n")
+"""
+
+
+def test_timeout_inside_mpi(tmp_path):
+    """No exception can leave a call of MPI: the job ends."""
+    job = run(tmp_path, _INSIDE_MPI.format(goes_on=50), env={"DCOMP_ENGINE": "mpi", "DCOMP_TIMEOUT": "2"})
+    assert job.returncode != 0
+    assert "DONE" not in job.output
+    job.assert_once("DeadlockError: allreduce: rank 1 of 3 is missing on MPI_COMM_WORLD")
+    job.assert_once("The wait was longer than DCOMP_TIMEOUT=2 s. It is inside MPI, which no exception can leave")
+
+
+def test_report_of_a_call_inside_mpi_comes_once(tmp_path):
+    """Without a timeout the call goes on, if it can."""
+    first = "import dcomp._watch; dcomp._watch.REPORT_AFTER = 1.0"
+    job = run(tmp_path, _INSIDE_MPI.format(goes_on=4), env={"DCOMP_ENGINE": "mpi"}, first=first)
+    assert job.returncode == 0, job.output
+    assert job.output.count("DONE") == 3
+    job.assert_once("allreduce: rank 1 of 3 is missing on MPI_COMM_WORLD")

@@ -1,6 +1,4 @@
-"""Large collectives of several nodes: DCOMP_RANKS_PER_NODE makes them of one."""
-
-import os
+"""Large collectives of several nodes: real ones, or DCOMP_RANKS_PER_NODE makes them of one."""
 
 import numpy as np
 import oracle
@@ -10,7 +8,7 @@ from parallel import together
 
 import dcomp as dc
 
-if "DCOMP_RANKS_PER_NODE" not in os.environ:
+if dc.COMM_WORLD.node.size == dc.size:
     pytest.skip("all ranks are on one node; a run of its own has several", allow_module_level=True)
 
 
@@ -23,7 +21,7 @@ def several(request):
     if request.param == "in order":
         yield world
     else:
-        width = int(os.environ["DCOMP_RANKS_PER_NODE"])
+        width = world.node.size
         with world.split(0, key=world.rank % width * world.size + world.rank) as turned:
             assert turned._channel.levels is not None
             assert not turned._channel.levels.is_in_order
