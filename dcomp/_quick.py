@@ -14,6 +14,8 @@ from ._calls import describe
 from ._ops import SUM
 from .engine.requests import MISSED
 
+_KEPT = 256  # counts per communicator
+
 
 def use_shared_calls(comm: Any) -> None:
     """Put quick calls in the place of the methods of a communicator whose ranks meet in shared memory."""
@@ -99,7 +101,7 @@ def _barrier(channel: Any, known: Any) -> Callable:
 
 def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict[str, Callable]:
     """Methods by name: each tries `attempt` with a key that tells the call, and goes on with `finish`."""
-    ndarray = np.ndarray
+    ndarray, plain = np.ndarray, {int}
 
     def barrier() -> Any:
         key = ("barrier",)
@@ -221,12 +223,21 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
         """What of `out` belongs to a key where there is no x; unhashable if it is no array."""
         return (out.dtype, out.shape) if type(out) is ndarray else ([],)
 
+    seen: dict[int, tuple] = {}  # counts that were found plain, by their address; kept, so that it stays theirs
+
     def given(counts: Any) -> Any:
         """Counts as they belong to a key; unhashable if they are none: 1.0 and True would find the calls of 1."""
-        if counts is None:
-            return None
-        is_plain = type(counts) in (tuple, list) and all(type(count) is int for count in counts)
-        return tuple(counts) if is_plain else ([],)
+        if counts is None or seen.get(id(counts)) is counts:
+            return counts
+        kind = type(counts)
+        if (kind is not tuple and kind is not list) or not plain.issuperset(map(type, counts)):
+            return ([],)
+        if kind is list:
+            return tuple(counts)
+        if len(seen) >= _KEPT:
+            seen.clear()
+        seen[id(counts)] = counts
+        return counts
 
     calls = (barrier, bcast, scatter, gather, allgather, alltoall, reduce, allreduce, reduce_scatter, scan, exscan)
     for call in calls:

@@ -24,7 +24,7 @@ from .channel import Channel
 from .operations import fold_function, mpi_operation, unit
 from .requests import carry_out
 
-_LEAST = 32 << 10  # bytes from which on the steps are worth their time
+_LEAST = 128 << 10  # bytes from which on the steps are worth their time: see docs/explanation/scale.md
 
 
 class Levels:

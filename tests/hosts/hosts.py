@@ -77,7 +77,14 @@ class Hosts:
     def on(self, index: int, *command: str | os.PathLike) -> list[str]:
         """A command as it is started on a host from outside."""
         target = str(self._hosts[index])
-        return ["nsenter", "--target", target, "--net", "--uts", "--mount", *map(os.fspath, command)]
+        enter = ["nsenter", "--target", target, "--net", "--uts", "--mount"]
+        return [*enter, "taskset", "--cpu-list", self._cores(index), *map(os.fspath, command)]
+
+    def _cores(self, index: int) -> str:
+        """The cores of a host: the machine's are shared out, or several hosts share one."""
+        cores = sorted(os.sched_getaffinity(0))
+        mine = cores[index % len(self.names) :: len(self.names)] or [cores[index % len(cores)]]
+        return ",".join(map(str, mine))
 
     def mpirun(
         self, mpi: str, launcher: str | os.PathLike, ranks_per_host: int, env: dict[str, str] | None = None
@@ -93,8 +100,19 @@ class Hosts:
         told = [word for name, value in env.items() for word in ("-x", f"{name}={value}")]
         slots = ",".join(f"{name}:{ranks_per_host}" for name in self.names)
         prefix = str(Path(launcher).parent.parent)
-        options = ["--prtemca", "plm_ssh_agent", str(self.ssh), "--prefix", prefix, "--host", slots]
-        return self.on(0, launcher, *options, "--bind-to", "none", *told, "-n", ranks)
+        options = [
+            "--prtemca",
+            "plm_ssh_agent",
+            str(self.ssh),
+            "--prefix",
+            prefix,
+            "--host",
+            slots,
+            "--bind-to",
+            "none",
+        ]
+        yields = ["--mca", "mpi_yield_when_idle", "true"]  # a host may have fewer cores than ranks
+        return self.on(0, launcher, *options, *yields, *told, "-n", ranks)
 
     def cut(self, index: int) -> None:
         """Cut the cable of a host."""
@@ -125,7 +143,7 @@ class Hosts:
         script = (
             f"hostname {name}; mount --bind {self._folder}/hosts /etc/hosts; mount -t tmpfs tmpfs /dev/shm; "
             f"until ip address show dev eth0 2>/dev/null | grep -q {_NETWORK}; do sleep 0.01; done; "
-            f"exec {_SSHD} -D -e -f {self._folder}/sshd_config"
+            f"exec taskset --cpu-list {self._cores(number - 1)} {_SSHD} -D -e -f {self._folder}/sshd_config"
         )
         host = self._hold("sh", "-c", script)
         self._do(

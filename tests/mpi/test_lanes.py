@@ -70,7 +70,7 @@ def test_operation_that_does_not_commute(several):
 
 @pytest.mark.parametrize("dtype", ["f8", ">i2", [("a", "i4"), ("b", "f8")], "M8[s]", "f2"])
 def test_bcast(several, dtype):
-    n, rank = 40_001, several.rank
+    n, rank = 140_001, several.rank
     with together():
         for root in range(several.size):
             x = values((several.size, root), (n,), dtype)
@@ -82,13 +82,13 @@ def test_bcast(several, dtype):
 
 
 def test_they_go_by_lanes(several):
-    several.allreduce(np.ones(10_000))
-    several.bcast(np.ones(10_000) if several.rank == 0 else None)
+    several.allreduce(np.ones(21_000))
+    several.bcast(np.ones(21_000) if several.rank == 0 else None)
     kinds = {
         (terms.row.name, type(route).__name__)
         for terms in several._channel.terms.values()
         for route in terms.routes.values()
-        if np.prod(route.shape or ()) == 10_000
+        if np.prod(route.shape or ()) == 21_000
     }
     assert kinds == {("allreduce", "LanesRoute"), ("bcast", "LanesRoute")}
 
