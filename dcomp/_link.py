@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -85,11 +86,13 @@ class Link:
             self._child.wait()  # it ends at once and leaves the guard as a process of its own
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
+            look_at = 0.0
             while self._is_open:
-                if selector.select(self.period):
+                if selector.select(None if self.period is None else max(look_at - time.monotonic(), 0)):
                     self._read()
-                else:
+                if self.period is not None and time.monotonic() >= look_at:
                     self.look()
+                    look_at = time.monotonic() + self.period
 
     def _read(self) -> None:
         try:

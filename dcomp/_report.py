@@ -24,6 +24,7 @@ class WaitState:
     peers: tuple[int, ...] | None  # the ranks waited for; None: all members
     members: tuple[int, ...] | None  # of the communicator; None: all ranks
     site: str
+    inside: bool = False  # MPI: all ranks have come, and the data is under way
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def is_hopeless(wait: WaitState, rank: int, states: Mapping[int, RankState], lon
     if wait.peers is None and any(states[other].ended and _is_behind(states[other], wait) for other in members):
         return True
     others = [other for other in (members if wait.peers is None else wait.peers) if other != rank]
-    return long and bool(others) and all(states[other].ended for other in others)
+    return long and not wait.inside and bool(others) and all(states[other].ended for other in others)
 
 
 def wait_report(wait: WaitState, states: Mapping[int, RankState]) -> str:

@@ -8,6 +8,7 @@ thread and one connection a rank, and while nothing happens nothing is sent.
 
 import faulthandler
 import itertools
+import math
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ _PACKAGE = __name__.partition(".")[0]
 _LIBRARY = ("<frozen", *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 REPORT_AFTER = 60.0  # seconds; without DCOMP_TIMEOUT the report comes once and the wait goes on
 _LOOKS = 4  # in the time after which a call inside MPI is told of
+_MOMENT = 0.1  # seconds
 _REPORT = 3.0  # seconds that a report may take; the guard gives the ranks 1 s to answer
 
 _waits: "set[Wait]" = set()
@@ -75,12 +77,15 @@ class Wait:
 class _Inside(Wait):
     """A blocking call of MPI in which this rank was when last looked at: its data is under way."""
 
-    __slots__ = ("of", "since", "is_told")
+    __slots__ = ("of", "looks")
 
-    def __init__(self, channel: Any, of: tuple[str]) -> None:
+    def __init__(self, channel: Any, of: tuple[str, int]) -> None:
         super().__init__(channel, of[0], None)
-        self.thread = threading.main_thread().ident or 0
-        self.of, self.since, self.is_told = of, time.monotonic(), False
+        self.of, self.thread = of, of[1]
+        self.looks = 0  # that have found it; no clock, which goes on while the whole job is stopped
+
+    def tell(self, frames: Mapping[int, FrameType]) -> dict[str, Any]:
+        return {**super().tell(frames), "inside": True}
 
 
 def waiting(channel: Any, function: str, peers: tuple[int, ...] | None) -> Wait:
@@ -160,7 +165,8 @@ def start(channel: Any, channels: Mapping[int, Any]) -> Link | None:
         faulthandler.register(_signal, file=2 if _link is None else _link.fileno, all_threads=False)
     if _link is not None:
         _link.actions["state"] = _tell_state
-        _link.look, _link.period = _look, (channel.settings.timeout or REPORT_AFTER) / _LOOKS
+        _link.look = _look
+        _link.period = min(max((channel.settings.timeout or REPORT_AFTER) / _LOOKS, _MOMENT), REPORT_AFTER)
         _link.start()
     return _link
 
@@ -173,7 +179,7 @@ def know_end(give_up: Callable[[str], None]) -> None:
 
 def _look_inside() -> "list[_Inside]":
     """The calls of this rank that are inside MPI."""
-    for number, channel in list(_channels.items()):
+    for number, channel in _all_channels():
         of, known = channel.inside, _inside.get(number)
         if of is None:
             _inside.pop(number, None)
@@ -182,20 +188,31 @@ def _look_inside() -> "list[_Inside]":
     return list(_inside.values())
 
 
+def _all_channels() -> list[tuple[int, Any]]:
+    """A snapshot: other threads make channels, and drop them."""
+    while True:
+        try:
+            return list(_channels.items())
+        except RuntimeError:  # changed meanwhile
+            continue
+
+
 def _look() -> None:
-    """Tell of calls that have been inside MPI for too long; if a thread waits as well, its own wait knows its time."""
-    now = time.monotonic()
+    """Tell of calls that have been inside MPI for too long; if its thread waits as well, that wait knows its time."""
+    waiting_threads = {wait.thread for wait in list(_waits)}
     for call in _look_inside():
-        if _waits:
-            call.since = now
-        elif not call.is_told and now - call.since > (call.channel.settings.timeout or REPORT_AFTER):
-            call.is_told = True
+        call.looks = 0 if call.thread in waiting_threads else call.looks + 1
+        limit = call.channel.settings.timeout or REPORT_AFTER
+        if _link is not None and _link.period and call.looks == math.ceil(limit / _link.period) + 1:
             # This thread is needed for the answers.
             threading.Thread(target=_tell_of, args=(call,), name="dcomp report", daemon=True).start()
 
 
 def _tell_of(call: _Inside) -> None:
     text, timeout = report(call), call.channel.settings.timeout
+    time.sleep(_MOMENT)  # if the whole job has just been woken up, it goes on
+    if call.channel.inside is not call.of:
+        return
     if timeout is None or _give_up is None:
         publish(text)
     else:
@@ -215,7 +232,7 @@ def _tell_state(number: int) -> None:
 
 def calls() -> dict[int, int]:
     """How many collective calls this rank has begun, by channel."""
-    return {number: channel.calls for number, channel in list(_channels.items())}
+    return {number: channel.calls for number, channel in _all_channels()}
 
 
 def _after_fork() -> None:

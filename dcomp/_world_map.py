@@ -128,17 +128,20 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
     ranks = world_ranks(comm)
     if _settings is None and _start_job is not None and len(ranks) == MPI.COMM_WORLD.size and min(ranks) >= 0:
         _start_job()
-    if _settings is None:  # other ranks of the job may know nothing of dcomp, so these go by themselves
+    # Other ranks of the job may know nothing of dcomp, so these go by themselves; as do those of several jobs, of which
+    # one was spawned (below 0). What decides is the same on all ranks.
+    if _settings is None or min(ranks) < 0:
         own, fault = _agree_on_settings(comm)
         if fault is not None:
             raise SettingError(fault)
         return Channel(comm, name, own, _spins)
-    # Below 0: of a job that was spawned. What decides is the same on all ranks.
-    if settings().engine == "mpi" or comm.size == 1 or min(ranks) < 0:
+    if settings().engine == "mpi" or comm.size == 1:
         return Channel(comm, name, settings(), _spins)
     nodes = [_nodes[rank] for rank in ranks]
     if len(set(nodes)) == 1:
         return Channel(comm, name, settings(), _spins, meeting=_meeting(comm))
+    if settings().check == "off":  # a call may go straight to MPI on one rank and not on another, so no other way
+        return Channel(comm, name, settings(), _spins)
     return Channel(comm, name, settings(), _spins, levels=_levels(comm, name, nodes))
 
 

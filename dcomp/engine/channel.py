@@ -65,7 +65,8 @@ class Channel:
         self.held: list[Message] = []  # messages that a wrong receive did not accept
         self.unstarted: deque[Starting] = deque()  # non-blocking calls, in order, whose data is not under way
         self.moving: list[Moving] = []  # messages under way; large ones need two steps
-        self.inside: tuple[str] | None = None  # the function whose data MPI is moving; another object each time
+        # The function whose data MPI is moving, and in which thread; another object each time.
+        self.inside: tuple[str, int] | None = None
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
         self._turn = threading.Lock()  # whose it is; never given back once the channel is closed
@@ -193,10 +194,10 @@ class Channel:
         """Whether calls can still be made."""
         return self._closed is None
 
-    def interrupt(self, function: str) -> None:
+    def interrupt(self, function: str, kind: type[DcompError] = UsageError) -> None:
         """Close the channel, if it is open, after an interrupt in `function`."""
         if self.is_open:
-            self.close(f"{function} in it was interrupted, so the ranks are out of step")
+            self.close(f"{function} in it was interrupted, so the ranks are out of step", kind)
 
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""

@@ -17,6 +17,7 @@ from mpi4py import MPI
 
 from .. import _table as table
 from .._calls import describe
+from .._errors import DeadlockError, UsageError
 from .._layout import block_counts, displacements
 from .._table import Collective
 from . import mpi
@@ -103,7 +104,7 @@ def make_levels(comm: MPI.Intracomm, nodes: Sequence[int], make_node: Callable) 
             node.free()
         of_node.Free()
         return None
-    lane: Any = comm.Split(place, comm.rank)
+    lane: Any = comm.Split(place, index)
     return Levels(node, of_node, lane, places, comm.rank)
 
 
@@ -134,8 +135,14 @@ class LanesRoute:
         flat = None if x is None else np.ascontiguousarray(x, self.mpi.native).reshape(-1)
         target = None
         if out is not None and out is not x and out.flags.c_contiguous and out.dtype == self.mpi.native:
-            target = out.reshape(-1)
-        whole = _RUN[self.terms.row.name](self, flat, target)
+            target = np.asarray(out).reshape(-1)
+        try:
+            whole = _RUN[self.terms.row.name](self, flat, target)
+        except BaseException as error:  # on this rank or node alone: the others do not know of it
+            kind = DeadlockError if isinstance(error, DeadlockError) else UsageError
+            self.mpi.channel.interrupt(self.terms.function, kind)
+            self.levels.node.interrupt(self.terms.function, kind)
+            raise
         if self.terms.row.from_root and self.terms.is_root:
             return self.mpi.deliver(x, out)
         if whole is target and target is not None:

@@ -143,7 +143,7 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
         else:
             channel.unstarted.append(request)
             helper.notice(channel)
-    except KeyboardInterrupt:
+    except BaseException:  # on this rank alone, as from a handler of a signal
         channel.interrupt("a call")
         raise
     return request

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 from mpi4py import MPI
 
@@ -21,8 +22,13 @@ def start_all(channel: Channel, function: str) -> None:
 
 def advance(channel: Channel) -> None:
     """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
-    while channel.unstarted and channel.unstarted[0].start_if_agreed():
-        channel.unstarted.popleft()
+    unstarted = channel.unstarted
+    while unstarted:
+        with suppress(IndexError, ValueError):  # a quick request is taken without the turn
+            first = unstarted[0]
+            if not first.start_if_agreed():
+                return
+            unstarted.remove(first)
 
 
 class _Helper:

@@ -8,6 +8,7 @@ progress while the program computes, or waits elsewhere.
 
 import warnings
 from collections.abc import Callable
+from threading import get_ident
 from types import CodeType
 from typing import Any
 
@@ -58,7 +59,7 @@ def conclude(channel: Channel, call: Call, verdict: bytes | None) -> Any:
 
 def run_route(channel: Channel, route: Any, x: Any, out: Any) -> Any:
     """Carry out an agreed call; `_watch` sees if it stays inside MPI, where no wait of ours can time out."""
-    channel.inside = (route.terms.function,)
+    channel.inside = (route.terms.function, get_ident())
     try:
         return route.run(x, out)
     finally:
@@ -131,12 +132,13 @@ class Request:
     _peers: tuple[int, ...] | None = None
     _error: Exception | None = None
     _result: Any = None
-    _finished = False
+    _finished = True  # until it is whole
 
     def __init__(self, channel: Channel, function: str, place: tuple[CodeType, int]) -> None:
         self._channel = channel
         self._function = function
         self._place = place
+        self._finished = False
 
     @property
     def _site(self) -> str:
@@ -187,7 +189,7 @@ class Request:
         return True, self._take()
 
     def __del__(self) -> None:
-        if not getattr(self, "_finished", True):
+        if not self._finished:
             warnings.warn(
                 f"{self._function} at {self._site}: its Request was dropped without a wait, so its result is lost on "
                 f"rank {self._channel.rank}. Keep it and call wait().",

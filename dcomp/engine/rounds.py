@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import DcompError
 from ..kernels import exchange
 from ..kernels import words as w
 from .channel import Channel
@@ -31,24 +32,35 @@ class Rounds:
 
     def start(self) -> None:
         """Make this rank's array known."""
-        while exchange.begin_round(self._place.state) == w.REFUSED:
-            with self._channel.turn(self._function):  # waits for the progress thread, or says whose turn it is
-                pass
+        with _Round(self):
+            while exchange.begin_round(self._place.state) == w.REFUSED:
+                with self._channel.turn(self._function):  # waits for the progress thread, or says whose turn it is
+                    pass
 
     def wait(self) -> Any:
         """Take the others' arrays, and return the result."""
-        if exchange.end_round(self._place.state) == w.WAITING:
-            self._wait_long()
+        with _Round(self):
+            if exchange.end_round(self._place.state) == w.WAITING:
+                self._wait_long()
         return self._deliver()
 
     def play(self) -> Any:
         """Both."""
-        said = self._play(self._place.state)
+        try:  # as `_Round` does, which would take as long as the round
+            said = self._play(self._place.state)
+        except BaseException:
+            self.interrupt()
+            raise
         if said:
             if said == w.REFUSED:
                 self.start()
-            self._wait_long()
+            with _Round(self):
+                self._wait_long()
         return self._deliver()
+
+    def interrupt(self) -> None:
+        """An interrupt, on this rank alone: the ranks may be in different rounds."""
+        self._channel.interrupt(self._function)
 
     def _wait_long(self) -> None:
         channel = self._channel
@@ -71,6 +83,20 @@ class Rounds:
         """Give the place back; not in a round, which others may be reading."""
         if not is_started and self._channel.meeting is not None:
             self._channel.meeting.give_back(self._place)
+
+
+class _Round:
+    """A part of a round, as a context: whatever leaves it but our own errors, which know better, closes the channel."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, DcompError):
+            self._rounds.interrupt()
 
 
 def shared_rounds(channel: Channel, route: Any, x: np.ndarray | None, y: np.ndarray | None) -> Rounds | None:

@@ -268,12 +268,18 @@ os.write(1, f"sum {spare.allreduce(1)}\\n".encode())
     assert job.output.count("sum 3") == 3, job.output
 
 
-def test_a_communicator_with_ranks_of_another_job(tmp_path):
+@pytest.mark.parametrize("starts", ["", "dc.COMM_WORLD"], ids=["no job has started", "one has"])
+def test_a_communicator_with_ranks_of_another_job(tmp_path, starts):
     """Spawned ranks share no memory with those that spawned them."""
     job = run(
         tmp_path,
-        """
+        f"""
 from mpi4py import MPI
+
+if MPI.Comm.Get_parent() == MPI.COMM_NULL:
+    {starts or "pass"}
+"""
+        + """
 
 if MPI.Comm.Get_parent() == MPI.COMM_NULL:
     both = MPI.COMM_WORLD.Spawn(sys.executable, [__file__], maxprocs=1).Merge(False)

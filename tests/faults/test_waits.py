@@ -278,6 +278,51 @@ os.write(1, b"DONE\\n")
 """
 
 
+def test_a_root_that_is_slower_than_the_others_end(tmp_path):
+    """Their data has come, so nothing is hopeless."""
+    job = run(
+        tmp_path,
+        """
+import numpy as np
+
+
+def slowly(a, b):
+    total = a + b
+    for i in range(1_200_000_000):
+        total += (i % 7) * 1e-300
+    return total
+
+
+total = dc.reduce(np.ones(4), dc.Op(slowly), root=1)
+if dc.rank == 1:
+    os.write(1, f"TOTAL {total}\\n".encode())
+""",
+        n=2,
+        env={"DCOMP_ENGINE": "mpi"},
+    )
+    assert job.returncode == 0, job.output
+    job.assert_once(r"TOTAL \[2. 2. 2. 2.\]")
+
+
+def test_timeout_inside_mpi_when_a_rank_has_ended(tmp_path):
+    """The guard asks all ranks again and again then; that must not keep one from looking."""
+    program = _INSIDE_MPI.format(goes_on=50).replace("dc.allreduce(x)\nos.write", "comm.allreduce(x)\nos.write")
+    program = program.replace(
+        "if dc.rank == 1:\n    requests", "comm = dc.COMM_WORLD.split(dc.rank == 2)\nif dc.rank == 1:\n    requests"
+    )
+    job = run(tmp_path, program, env={"DCOMP_ENGINE": "mpi", "DCOMP_TIMEOUT": "6"})
+    assert job.returncode != 0
+    job.assert_once("The wait was longer than DCOMP_TIMEOUT=6 s. It is inside MPI, which no exception can leave")
+
+
+@pytest.mark.parametrize("timeout", ["1e-3", "1e9"])
+def test_odd_timeouts(tmp_path, timeout):
+    job = run(tmp_path, "time.sleep(0.5)\nos.write(1, b'DONE\\n')\n", env={"DCOMP_TIMEOUT": timeout}, n=1)
+    assert job.output.count("DONE") == 1
+    job = run(tmp_path, "settle()\nos.write(1, b'DONE\\n')\n", env={"DCOMP_TIMEOUT": "1e9"}, n=2)
+    assert job.output == "DONE\nDONE\n", job.output
+
+
 def test_timeout_inside_mpi(tmp_path):
     """No exception can leave a call of MPI: the job ends."""
     job = run(tmp_path, _INSIDE_MPI.format(goes_on=50), env={"DCOMP_ENGINE": "mpi", "DCOMP_TIMEOUT": "2"})

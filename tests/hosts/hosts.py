@@ -66,6 +66,7 @@ class Hosts:
                 with suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
         for process in self._processes:
+            process.kill()
             process.wait()
         shutil.rmtree(self._folder)
 
@@ -127,6 +128,8 @@ class Hosts:
         process = subprocess.Popen(["unshare", "--net", "--uts", "--mount", *command], stdin=subprocess.DEVNULL)
         self._processes.append(process)
         while (net := _network_of(process.pid)) == _network_of(os.getpid()):
+            if process.poll() is not None:
+                raise RuntimeError(f"unshare: exit status {process.returncode}")
             time.sleep(1e-3)
         self._networks.append(net)
         return process.pid

@@ -12,9 +12,9 @@ if dc.COMM_WORLD.node.size == dc.size:
     pytest.skip("all ranks are on one node; a run of its own has several", allow_module_level=True)
 
 
-@pytest.fixture(scope="module", params=["in order", "in turn"])
+@pytest.fixture(scope="module", params=["in order", "in turn", "to and fro"])
 def several(request):
-    """All ranks, on several nodes: node after node, or rank after rank on the next node."""
+    """All ranks, on several nodes: node after node, rank after rank on the next node, or that to and fro."""
     world = dc.COMM_WORLD
     if world._channel.levels is None:
         pytest.skip("the nodes have different numbers of ranks")
@@ -22,7 +22,10 @@ def several(request):
         yield world
     else:
         width = world.node.size
-        with world.split(0, key=world.rank % width * world.size + world.rank) as turned:
+        node, place = divmod(world.rank, width)
+        if request.param == "to and fro" and place % 2:
+            node = -node
+        with world.split(0, key=place * world.size + node) as turned:
             assert turned._channel.levels is not None
             assert not turned._channel.levels.is_in_order
             yield turned
@@ -115,3 +118,12 @@ def test_parts_of_nodes(world):
                 assert_same(part.allreduce(x), np.full(30_000, part.size * (part.size - 1) / 2))
                 assert_same(part.bcast(x if part.rank == part.size - 1 else None, root=part.size - 1),
                             np.full(30_000, part.size - 1.0))  # fmt: skip
+
+
+def test_a_matrix_as_out(several):
+    x = np.ones((200, 200))
+    out = np.zeros((200, 200)).view(np.matrix)
+    with together():
+        assert several.allreduce(x, out=out if several.rank == 0 else None) is not None
+        if several.rank == 0:
+            assert_same(np.asarray(out), x * several.size)

@@ -121,3 +121,25 @@ def test_plans_are_checked_when_made(world):
         world.allreduce_init(np.ones(3 + (world.rank == 0)))
     with together():
         assert world.allreduce(1) == world.size
+
+
+def test_interrupt_of_a_small_plan(world):
+    """Others may be a round ahead or behind then."""
+    if world._channel.meeting is None:
+        pytest.skip("the ranks do not share memory")
+    with together():
+        comm = world.dup()
+        plan = comm.allreduce_init(np.ones(1))
+        play = plan._rounds._play
+
+        def interrupted(state):
+            play(state)
+            raise ZeroDivisionError  # as from a handler of a signal, as soon as compiled code is over
+
+        plan._rounds._play = interrupted
+        with pytest.raises(ZeroDivisionError):
+            plan()
+        plan._rounds._play = play
+        for call in (plan, comm.barrier, plan.start):
+            with pytest.raises(dc.UsageError, match="interrupted"):
+                call()
