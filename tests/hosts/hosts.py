@@ -31,8 +31,11 @@ def why_not() -> str:
     missing = [name for name in ("ip", "tc", "unshare", "nsenter", _SSHD, "ssh-keygen") if shutil.which(name) is None]
     if missing:
         return f"takes {', '.join(missing)} (Debian: iproute2, openssh-server)"
-    tried = subprocess.run(["unshare", "--net", "--uts", "--mount", "true"], capture_output=True, text=True)
-    return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else ""
+    script = "ip link add switch type bridge && ip link add one type veth peer name other"
+    tried = subprocess.run(
+        ["unshare", "--net", "--uts", "--mount", "sh", "-c", script], capture_output=True, text=True
+    )  # fmt: skip
+    return f"no namespaces with a network here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 class Hosts:
