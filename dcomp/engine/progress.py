@@ -24,10 +24,13 @@ def advance(channel: Channel) -> None:
     """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
     unstarted = channel.unstarted
     while unstarted:
-        with suppress(IndexError, ValueError):  # a quick request is taken without the turn
+        try:
             first = unstarted[0]
-            if not first.start_if_agreed():
-                return
+        except IndexError:  # a quick request is taken without the turn
+            return
+        if not first.start_if_agreed():
+            return
+        with suppress(ValueError):  # the same
             unstarted.remove(first)
 
 

@@ -268,27 +268,23 @@ os.write(1, f"sum {spare.allreduce(1)}\\n".encode())
     assert job.output.count("sum 3") == 3, job.output
 
 
-@pytest.mark.parametrize("starts", ["", "dc.COMM_WORLD"], ids=["no job has started", "one has"])
+@pytest.mark.parametrize("starts", ["pass", "dc.COMM_WORLD"], ids=["no job has started", "one has"])
 def test_a_communicator_with_ranks_of_another_job(tmp_path, starts):
     """Spawned ranks share no memory with those that spawned them."""
     job = run(
         tmp_path,
-        f"""
+        """
 from mpi4py import MPI
 
 if MPI.Comm.Get_parent() == MPI.COMM_NULL:
-    {starts or "pass"}
-"""
-        + """
-
-if MPI.Comm.Get_parent() == MPI.COMM_NULL:
+    START
     both = MPI.COMM_WORLD.Spawn(sys.executable, [__file__], maxprocs=1).Merge(False)
 else:
     both = MPI.Comm.Get_parent().Merge(True)
 os.write(1, f"sum {dc.Communicator(both).allreduce(1)}\\n".encode())
 both.Barrier()
 os._exit(0)
-""",
+""".replace("START", starts),
         n=2,
     )
     assert job.output.count("sum 3") == 3, job.output
