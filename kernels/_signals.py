@@ -61,7 +61,7 @@ def post_line(state, token, x, y, expected):
     """Say that this rank is here, and where its arrays are if it is the `expected` call that the ranks make."""
     rank = word(state, w.RANK)
     line = line_of(state, rank)
-    poke(line + 8, token)
+    poke(line + 8, token + word(state, w.AGE))  # so that COMBINED stays as it is until the next call
     poke(line + 16, x)
     poke(line + 24, y)
     poke(line + 32, expected)
@@ -73,7 +73,7 @@ def all_arrived(state):
     """Whether all ranks are here, within a short wait; then COMBINED tells their tokens."""
     if not all_have_come(state, _line(state), word(state, w.EPOCH)):
         return False
-    combined = word(state, w.AGE)
+    combined = 0
     for other in range(word(state, w.SIZE)):
         combined = combined * 6364136223846793005 + peek(line_of(state, other) + 8)
     set_word(state, w.COMBINED, combined)

@@ -156,6 +156,19 @@ def test_more_calls_than_are_remembered(world, monkeypatch):
             assert_same(comm.allreduce(x if comm.rank else other), np.full(4, float(comm.size)))
 
 
+def test_more_calls_than_are_remembered_without_blocking(world, monkeypatch):
+    """All is forgotten as a call is learnt, whose little data is yet to come."""
+    meeting = pytest.importorskip("dcomp.engine.meeting")
+    monkeypatch.setattr(meeting, "_VERDICTS", 4)
+    with world.dup() as comm, together():
+        for n in range(10, 30):
+            requests = [comm.iallreduce(np.ones(n)), comm.iallgather(np.ones(n)), comm.iallgather(np.ones(n + 2000))]
+            total, *gathered = dc.wait_all(requests)
+            assert_same(total, np.full(n, float(comm.size)))
+            for every, length in zip(gathered, (n, n + 2000), strict=True):
+                assert_same(every, np.ones(length * comm.size))
+
+
 def test_terms_keep_few_routes(comm):
     """The root's array may be of another size every time, of which the others' calls say nothing."""
     with together():
