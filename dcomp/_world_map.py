@@ -15,6 +15,7 @@ from .engine.channel import Channel, world_ranks
 from .engine.waiting import spins_for
 
 _ALIKE = ("check", "engine", "ranks_per_node")
+_UNCOMPILED = "numba has not compiled dcomp's functions on this machine yet"
 
 _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
@@ -76,19 +77,23 @@ def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
     """The node's segment, or None and the reason; collective over the ranks of the node."""
     if node.size == 1:
         return None, ""  # no one to share memory with
-    # One rank compiles, if this has never been done on the machine, and the others find it in the cache.
-    fault = _start_kernels(compiles=node.rank == 0)
-    ready = node.Ibarrier()
-    while not ready.Test():
-        time.sleep(1e-3)
-    if node.rank != 0:
-        fault = fault or _start_kernels(compiles=True)
-    faults = [text for text in node.allgather(fault) if text]
-    if faults:
-        return None, faults[0]
+    fault = _first_fault(node, _start_kernels(compiles=False))
+    if fault == _UNCOMPILED:  # one rank compiles, and the others find it in the cache
+        fault = _first_fault(node, _start_kernels(compiles=True) if node.rank == 0 else "")
+        fault = fault or _first_fault(node, _start_kernels(compiles=True))
+    if fault:
+        return None, fault
     from .engine.segment import make_segment
 
     return make_segment(node, settings.heap)
+
+
+def _first_fault(node: Any, fault: str) -> str:
+    """What the first rank of the node says that has a fault; collective."""
+    ready = node.Ibarrier()
+    while not ready.Test():  # who waits leaves its core to those that are busy
+        time.sleep(1e-3)
+    return next((text for text in node.allgather(fault) if text), "")
 
 
 def _start_kernels(*, compiles: bool) -> str:
@@ -97,9 +102,10 @@ def _start_kernels(*, compiles: bool) -> str:
         from .engine.meeting import knows_arrays  # only here, for it takes numba to start
         from .kernels import exchange
 
-        if not compiles:
-            return ""
-        exchange.compile_all()
+        if compiles:
+            exchange.compile_all()
+        elif not exchange.load_all():
+            return _UNCOMPILED
     except Exception as error:  # the others wait for this rank, and MPI serves without
         return f"numba cannot compile here: {type(error).__name__}: {error}"
     return "" if knows_arrays() else "this Python's or NumPy's arrays are laid out in an unknown way"

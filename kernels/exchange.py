@@ -14,7 +14,7 @@ from typing import Any
 from numba import int64
 
 from . import words as w
-from ._jit import jit, jit_briefly
+from ._jit import jit, jit_briefly, load_compiled
 from ._memory import load, peek, peek32, poke, store
 from ._motion import carry_small, deposit, flow, look_around, move
 from ._signals import all_arrived, all_have_come, block_of, line_of, offset_of, post_line, probe, result_offset
@@ -297,22 +297,31 @@ def entry_point(function: Any) -> Any:
     return function.overloads[function.signatures[0]].entry_point
 
 
+# What is called from Python, and with how many integers.
+_CALLED = (
+    (post, 2),
+    (arrived, 1),
+    (tell, 3),
+    (call, 4),
+    (begin, 5),
+    (glance, 1),
+    (settle, 1),
+    (take, 1),
+    (look, 2),
+    (resume, 1),
+    (carry, 1),
+    (begin_round, 1),
+    (end_round, 1),
+    (play_round, 1),
+)
+
+
+def load_all() -> bool:
+    """Load every function that is called from Python from the cache; false if one has to be compiled."""
+    return all(load_compiled(function, (int64,) * arguments) for function, arguments in _CALLED)
+
+
 def compile_all() -> None:
-    """Compile every function that is called from Python, or load it from the cache."""
-    for function, arguments in (
-        (post, 2),
-        (arrived, 1),
-        (tell, 3),
-        (call, 4),
-        (begin, 5),
-        (glance, 1),
-        (settle, 1),
-        (take, 1),
-        (look, 2),
-        (resume, 1),
-        (carry, 1),
-        (begin_round, 1),
-        (end_round, 1),
-        (play_round, 1),
-    ):
+    """Compile what `load_all` has not found."""
+    for function, arguments in _CALLED:
         function.compile((int64,) * arguments)
