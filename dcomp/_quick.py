@@ -14,8 +14,6 @@ from ._calls import describe
 from ._ops import SUM
 from .engine.requests import MISSED
 
-_KEPT = 256  # counts per communicator
-
 
 def use_shared_calls(comm: Any) -> None:
     """Put quick calls in the place of the methods of a communicator whose ranks meet in shared memory."""
@@ -25,44 +23,55 @@ def use_shared_calls(comm: Any) -> None:
 
     channel = comm._channel
     known, requests = (KnownCalls(channel, channel.meeting) for _ in range(2))
-    calls = _calls(channel, "{}", _blocking(channel, known), known.go_the_ordinary_way)
+    calls = _calls(channel, "{}", known.find, _blocking(channel, known), known.go_the_ordinary_way)
     calls["barrier"] = _barrier(channel, known)
-    calls |= _calls(channel, "i{}", partial(start_known, requests), partial(start_the_ordinary_way, requests))
-    for name, call in calls.items():
+    start, start_ordinarily = partial(start_known, requests), partial(start_the_ordinary_way, requests)
+    for name, call in (calls | _calls(channel, "i{}", requests.find, start, start_ordinarily)).items():
         setattr(comm, name, call)
 
 
 # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
 
 
+class _Last:
+    """The last call of a method: what it was given besides its arrays, and the call as it was made before."""
+
+    __slots__ = ("made", "op", "root", "axis", "concat_axis", "counts", "recv_counts", "is_new")
+
+    def __init__(self) -> None:
+        self.made: Any = None
+        self.op: Any = None
+        self.root: Any = None
+        self.axis: Any = None
+        self.concat_axis: Any = None
+        self.counts: Any = None
+        self.recv_counts: Any = None
+        self.is_new = True  # no `out` was given
+
+
 def _blocking(channel: Any, known: Any) -> Callable:
     """What makes a blocking call that has been made before."""
     from .engine.known import CARRIED
 
-    find, go, go_on, unstarted, copyto = known.made.get, known.call, known.go_on, channel.unstarted, np.copyto
+    go, go_on, unstarted, copyto = known.call, known.go_on, channel.unstarted, np.copyto
 
-    def attempt(key: tuple, x: Any, out: Any) -> Any:
+    def attempt(made: Any, x: Any, out: Any) -> Any:
         """The result; MISSED if the call has to go the ordinary way.
 
-        The key tells all that the claim tells of x and out. That `out` can take the result is seen by compiled code.
+        That x is such an array as before, and that `out` can take the result, is seen by compiled code.
         """
-        try:
-            made = find(key)
-        except TypeError:  # an argument that cannot be one; the ordinary way says so
-            return MISSED
         if made is None or unstarted:
             return MISSED
-        _, entry, make, shape, dtype, returns_x, copies, identity = made
+        _, _, entry, make, shape, dtype, returns_x, copies, identity = made
         y: Any = None
         try:
             if make is None:
                 if out is not None:
                     return MISSED
-                said = go(entry, 0 if x is None else id(x), 0, 0)
+                said = go(entry, x, None, None)
             else:
                 y = make(shape, dtype) if out is None or copies else out
-                receiving = 0 if identity is not None else id(y)
-                said = go(entry, 0 if x is None else id(x), receiving, 0 if out is None else id(out))
+                said = go(entry, x, y if identity is None else None, out)
             if said:
                 result = go_on(said, made, x, out)
                 if result is not CARRIED:
@@ -82,45 +91,75 @@ def _blocking(channel: Any, known: Any) -> Callable:
 
 def _barrier(channel: Any, known: Any) -> Callable:
     """As `attempt`, for a call without arrays."""
-    find, go, go_on, unstarted, key = known.made.get, known.call, known.go_on, channel.unstarted, ("barrier",)
+    go, go_on, unstarted, key = known.call, known.go_on, channel.unstarted, ("barrier",)
+    made: Any = None
 
     def barrier() -> None:
-        made = find(key)
+        nonlocal made
         if made is not None and not unstarted:
             try:
-                said = go(made.entry, 0, 0, 0)
+                said = go(made.entry, None, None, None)
                 if not said or go_on(said, made, None, None) is not MISSED:
                     return
             except BaseException:
                 channel.interrupt("barrier")
                 raise
         known.go_the_ordinary_way(key, describe(channel, table.BARRIER))
+        made = known.find(key)
 
     return barrier
 
 
-def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict[str, Callable]:
-    """Methods by name: each tries `attempt` with a key that tells the call, and goes on with `finish`."""
+def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: Callable) -> dict[str, Callable]:
+    """Methods by name. Each first tries with `attempt` whether the call is the last one again, then, by a key that
+    tells the call, whether it was made before, and at last goes the ordinary way with `finish`.
+    """
     ndarray, plain = np.ndarray, {int}
+
+    def search(last: _Last, key: tuple | None, x: Any, out: Any) -> Any:
+        """The result of the call of this key; MISSED if it has to go the ordinary way."""
+        last.made = find(key)
+        return attempt(last.made, x, out)
 
     def barrier() -> Any:
         key = ("barrier",)
-        if (result := attempt(key, None, None)) is not MISSED:
+        if (result := attempt(find(key), None, None)) is not MISSED:
             return result
         return finish(key, describe(channel, table.BARRIER, form=form))
 
+    of_bcast, of_scatter, of_gather, of_allgather, of_alltoall = (_Last() for _ in range(5))
+    of_reduce, of_allreduce, of_reduce_scatter, of_scan, of_exscan = (_Last() for _ in range(5))
+
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
+        last = of_bcast
+        if (
+            root is last.root
+            and (out is None) is last.is_new
+            and (out is not x or x is None or (type(x) is ndarray and x.flags.writeable))
+            and (result := attempt(last.made, x, None if out is x else out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(root) is int:
             if x is None:
                 key = ("bcast", root) if out is None else ("bcast", root, layout(out))
             elif type(x) is ndarray and (out is None or (out is x and x.flags.writeable)):  # not a copy on the root
                 key = ("bcast", root, x.dtype, x.shape, "root")
-            if key is not None and (result := attempt(key, x, out if x is None else None)) is not MISSED:
-                return result
+        last.root, last.is_new = root, out is None
+        if (result := search(last, key, x, out if x is None else None)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.BCAST, x, out, form=form, root=root))
 
     def scatter(x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        last = of_scatter
+        if (
+            root is last.root
+            and axis is last.axis
+            and counts is last.counts
+            and (out is None) is last.is_new
+            and (result := attempt(last.made, x, out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(root) is type(axis) is int:
             if x is None:
@@ -129,30 +168,50 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
                 key = ("scatter", axis, root, x.dtype, x.shape, "root")
             if key is not None and counts is not None:
                 key = (*key, given(counts))
-            if key is not None and (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last.root, last.axis, last.counts, last.is_new = root, axis, lasting(counts), out is None
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         call = describe(channel, table.SCATTER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
 
     def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        last = of_gather
+        if (
+            root is last.root
+            and axis is last.axis
+            and counts is last.counts
+            and (out is None) is last.is_new
+            and (result := attempt(last.made, x, out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(x) is ndarray and type(root) is type(axis) is int:
             key = ("gather", axis, root, x.dtype, x.shape, out is None)  # for the claim tells the length of out
             if counts is not None:
                 key = (*key, given(counts))
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last.root, last.axis, last.counts, last.is_new = root, axis, lasting(counts), out is None
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         call = describe(channel, table.GATHER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
 
     def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        last = of_allgather
+        if (
+            axis is last.axis
+            and counts is last.counts
+            and (out is None) is last.is_new
+            and (result := attempt(last.made, x, out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(x) is ndarray and type(axis) is int:
             key = ("allgather", axis, x.dtype, x.shape, out is None)
             if counts is not None:
                 key = (*key, given(counts))
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last.axis, last.counts, last.is_new = axis, lasting(counts), out is None
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.ALLGATHER, x, out, form=form, axis=axis, counts=counts))
 
     def alltoall(
@@ -164,13 +223,24 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
         recv_counts: Any = None,
         out: Any = None,
     ) -> Any:
+        last = of_alltoall
+        if (
+            split_axis is last.axis
+            and concat_axis is last.concat_axis
+            and send_counts is last.counts
+            and recv_counts is last.recv_counts
+            and (result := attempt(last.made, x, out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(x) is ndarray and type(split_axis) is type(concat_axis) is int:
             key = ("alltoall", split_axis, concat_axis, x.dtype, x.shape)
             if send_counts is not None or recv_counts is not None:
                 key = (*key, given(send_counts), given(recv_counts))
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last.axis, last.concat_axis = split_axis, concat_axis
+        last.counts, last.recv_counts = lasting(send_counts), lasting(recv_counts)
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         call = describe(
             channel, table.ALLTOALL, x, out, form=form,
             axis=split_axis, concat_axis=concat_axis, counts=send_counts, recv_counts=recv_counts,
@@ -178,66 +248,80 @@ def _calls(channel: Any, form: str, attempt: Callable, finish: Callable) -> dict
         return finish(key, call)
 
     def reduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None) -> Any:
-        key: tuple | None = None
-        if type(x) is ndarray and type(root) is int:
-            key = ("reduce", op, root, x.dtype, x.shape)
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last = of_reduce
+        if op is last.op and root is last.root and (result := attempt(last.made, x, out)) is not MISSED:
+            return result
+        key = ("reduce", op, root, x.dtype, x.shape) if type(x) is ndarray and type(root) is int else None
+        last.op, last.root = op, root
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.REDUCE, x, out, form=form, op=op, root=root))
 
     def allreduce(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key: tuple | None = None
-        if type(x) is ndarray:
-            key = ("allreduce", op, x.dtype, x.shape)
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last = of_allreduce
+        if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
+            return result
+        key = ("allreduce", op, x.dtype, x.shape) if type(x) is ndarray else None
+        last.op = op
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.ALLREDUCE, x, out, form=form, op=op))
 
     def reduce_scatter(x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        last = of_reduce_scatter
+        if (
+            op is last.op
+            and axis is last.axis
+            and counts is last.counts
+            and (result := attempt(last.made, x, out)) is not MISSED
+        ):
+            return result
         key: tuple | None = None
         if type(x) is ndarray and type(axis) is int:
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
             if counts is not None:
                 key = (*key, given(counts))
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last.op, last.axis, last.counts = op, axis, lasting(counts)
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, form=form, op=op, axis=axis, counts=counts))
 
     def scan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key: tuple | None = None
-        if type(x) is ndarray:
-            key = ("scan", op, x.dtype, x.shape)
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last = of_scan
+        if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
+            return result
+        key = ("scan", op, x.dtype, x.shape) if type(x) is ndarray else None
+        last.op = op
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.SCAN, x, out, form=form, op=op))
 
     def exscan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
-        key: tuple | None = None
-        if type(x) is ndarray:
-            key = ("exscan", op, x.dtype, x.shape)
-            if (result := attempt(key, x, out)) is not MISSED:
-                return result
+        last = of_exscan
+        if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
+            return result
+        key = ("exscan", op, x.dtype, x.shape) if type(x) is ndarray else None
+        last.op = op
+        if (result := search(last, key, x, out)) is not MISSED:
+            return result
         return finish(key, describe(channel, table.EXSCAN, x, out, form=form, op=op))
 
     def layout(out: Any) -> tuple:
         """What of `out` belongs to a key where there is no x; unhashable if it is no array."""
         return (out.dtype, out.shape) if type(out) is ndarray else ([],)
 
-    seen: dict[int, tuple] = {}  # counts that were found plain, by their address; kept, so that it stays theirs
-
     def given(counts: Any) -> Any:
         """Counts as they belong to a key; unhashable if they are none: 1.0 and True would find the calls of 1."""
-        if counts is None or seen.get(id(counts)) is counts:
-            return counts
+        if counts is None:
+            return None
         kind = type(counts)
         if (kind is not tuple and kind is not list) or not plain.issuperset(map(type, counts)):
             return ([],)
-        if kind is list:
-            return tuple(counts)
-        if len(seen) >= _KEPT:
-            seen.clear()
-        seen[id(counts)] = counts
-        return counts
+        return tuple(counts)
+
+    def lasting(counts: Any) -> Any:
+        """Counts that are the same when they are given again; a list may have been changed."""
+        return counts if counts is None or type(counts) is tuple else MISSED
 
     calls = (barrier, bcast, scatter, gather, allgather, alltoall, reduce, allreduce, reduce_scatter, scan, exscan)
     for call in calls:

@@ -15,13 +15,12 @@ from numba import int64
 
 from . import words as w
 from ._jit import jit, jit_briefly, load_compiled
-from ._memory import load, peek, peek32, poke, store
+from ._memory import load, peek, poke, store
 from ._motion import carry_small, deposit, flow, look_around, move
+from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
 from ._signals import all_arrived, all_have_come, block_of, line_of, offset_of, post_line, probe, result_offset
 from .words import set_word, word
 
-_CONTIGUOUS = 1  # in an array's flags
-_IN_ORDER = 1 | 1024  # and writeable
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
 _ANY = 1 << 62  # more than any call has
 _PROBE_EVERY = 64 << 20
@@ -107,19 +106,19 @@ def tell(entry, x, y):
 
 
 @jit
-def _can_hold_result(entry, array):
-    """Whether a Python object is an array of the result's dtype and shape, in C order and writeable."""
-    fields = array + word(entry, w.DATA)
-    if peek(fields - 8) != word(entry, w.ARRAY_TYPE) or peek(fields + 40) != word(entry, w.DTYPE):
-        return False
-    shape = word(entry, w.SHAPE)
-    dimensions = peek(shape)
-    if peek32(fields + 8) != dimensions or peek32(fields + 48) & _IN_ORDER != _IN_ORDER:
-        return False
-    extents, fits = peek(fields + 16), True
-    for axis in range(dimensions):
-        fits = fits and peek(extents + 8 * axis) == peek(shape + 8 + 8 * axis)
-    return fits
+def _is_x(entry, value):
+    """Whether an object is an array such as this rank sends in the call; 0, where it sends none."""
+    layout = word(entry, w.X_LAYOUT)
+    if value == 0 or layout == 0:
+        return value == layout
+    return is_array(value, word(entry, w.DATA), word(entry, w.ARRAY_TYPE), layout, IN_ORDER)
+
+
+@jit
+def _can_hold_result(entry, value):
+    """Whether an object is an array such as this rank receives in the call."""
+    data, kind, layout = word(entry, w.DATA), word(entry, w.ARRAY_TYPE), word(entry, w.LAYOUT)
+    return is_array(value, data, kind, layout, IN_ORDER | WRITEABLE)
 
 
 @jit
@@ -136,19 +135,16 @@ def _can_receive(entry, x, y):
 
 @jit
 def _arrive(state, entry, x, y, out, brings_data):
-    """Arrive at a call that has been made before: DONE; REFUSED, and nothing has happened, if x is not in C order, or
-    `out` cannot take the result: of another layout, read-only, or in x.
+    """Arrive at a call that has been made before: DONE; REFUSED, and nothing has happened, if x is another array than
+    then, or not in C order, or `out` cannot take the result: of another layout, read-only, or in x.
 
-    x, y and out are addresses of Python's objects, 0 for none: the array that is sent, the array that receives, and
-    the one that the user gave for the result, of any type; y may be another, if the result reaches `out` later. The
-    state and where an array object has the address of its data stand in the entry; before it is the type that every
-    object has (PyObject_HEAD), after it follow number of dimensions, extents, strides, base, dtype and flags, each in 8
-    bytes (numpy's ndarrayobject.h, PyArrayObject_fields).
+    x, y and out are addresses of objects, 0 for None: the array that is sent, the array that receives, and what the
+    user gave for the result; y may be another than `out`, if the result reaches that later.
     """
+    if not _is_x(entry, x):
+        return w.REFUSED
     data = word(entry, w.DATA)
     if x != 0:
-        if peek32(x + data + 48) & _CONTIGUOUS == 0:
-            return w.REFUSED
         x = peek(x + data)
     if out != 0 and not (_can_hold_result(entry, out) and _can_receive(entry, x, peek(out + data))):
         return w.REFUSED
@@ -166,13 +162,15 @@ def _arrive(state, entry, x, y, out, brings_data):
 
 @jit_briefly
 def call(entry, x, y, out):
-    """Arrive, compare, and carry out a small call that has been made before; arguments as in `_arrive`.
+    """Arrive, compare, and carry out a small call that has been made before; x, y and out are objects, see `_arrive`.
 
     Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
     not the expected ones: all but DONE keep the turn. REFUSED also if another thread has the turn.
     """
     state = word(entry, w.OF_STATE)
-    if word(state, w.BUSY) or _arrive(state, entry, x, y, out, True) == w.REFUSED:
+    if word(state, w.BUSY):
+        return w.REFUSED
+    if _arrive(state, entry, address_of(x), address_of(y), address_of(out), True) == w.REFUSED:
         return w.REFUSED
     set_word(state, w.BUSY, 1)
     if not all_arrived(state):
@@ -207,11 +205,14 @@ def _glance(state):
 
 @jit_briefly
 def begin(entry, x, y, out, has_turn):
-    """Arrive at a call, and do not wait for anyone; arguments as in `_arrive`. The data of a call that is not small
+    """Arrive at a call, and do not wait for anyone; arguments as of `call`. The data of a call that is not small
     stays where it is. What `glance` says, or REFUSED, also if another thread has the turn; no turn is taken.
     """
     state = word(entry, w.OF_STATE)
-    if (word(state, w.BUSY) and not has_turn) or _arrive(state, entry, x, y, out, word(entry, w.IS_SMALL)) == w.REFUSED:
+    if word(state, w.BUSY) and not has_turn:
+        return w.REFUSED
+    brings_data = word(entry, w.IS_SMALL)
+    if _arrive(state, entry, address_of(x), address_of(y), address_of(out), brings_data) == w.REFUSED:
         return w.REFUSED
     return _glance(state)
 
@@ -238,9 +239,13 @@ def take(state):
 
 
 @jit_briefly
-def look(entry, array):
-    """The address of the data of an array object that can hold a result, else 0."""
-    return peek(array + word(entry, w.DATA)) if _can_hold_result(entry, array) else 0
+def look(entry, value):
+    """The address of an array's data if it can receive the result; negative if it can only be sent; else 0."""
+    address = address_of(value)
+    data = peek(address + word(entry, w.DATA))
+    if _can_hold_result(entry, address):
+        return data
+    return -data if _is_x(entry, address) else 0
 
 
 @jit_briefly
@@ -297,31 +302,31 @@ def entry_point(function: Any) -> Any:
     return function.overloads[function.signatures[0]].entry_point
 
 
-# What is called from Python, and with how many integers.
+# What is called from Python, and with what.
 _CALLED = (
-    (post, 2),
-    (arrived, 1),
-    (tell, 3),
-    (call, 4),
-    (begin, 5),
-    (glance, 1),
-    (settle, 1),
-    (take, 1),
-    (look, 2),
-    (resume, 1),
-    (carry, 1),
-    (begin_round, 1),
-    (end_round, 1),
-    (play_round, 1),
+    (post, (int64, int64)),
+    (arrived, (int64,)),
+    (tell, (int64, int64, int64)),
+    (call, (int64, any_object, any_object, any_object)),
+    (begin, (int64, any_object, any_object, any_object, int64)),
+    (glance, (int64,)),
+    (settle, (int64,)),
+    (take, (int64,)),
+    (look, (int64, any_object)),
+    (resume, (int64,)),
+    (carry, (int64,)),
+    (begin_round, (int64,)),
+    (end_round, (int64,)),
+    (play_round, (int64,)),
 )
 
 
 def load_all() -> bool:
     """Load every function that is called from Python from the cache; false if one has to be compiled."""
-    return all(load_compiled(function, (int64,) * arguments) for function, arguments in _CALLED)
+    return all(load_compiled(function, arguments) for function, arguments in _CALLED)
 
 
 def compile_all() -> None:
     """Compile what `load_all` has not found."""
     for function, arguments in _CALLED:
-        function.compile((int64,) * arguments)
+        function.compile(arguments)

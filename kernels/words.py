@@ -35,7 +35,7 @@ STATE = 32
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
-    OF_STATE, DATA, SAME, ARRAY_TYPE, DTYPE, SHAPE,
+    OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT,
 ) = range(20)  # fmt: skip
 ROWS, ROW = 20, 6
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.

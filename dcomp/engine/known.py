@@ -29,6 +29,7 @@ CARRIED = object()  # instead of a result
 class Made(NamedTuple):
     """A call that has been made, as the next one like it needs it."""
 
+    key: tuple
     route: Any
     entry: int
     make: Any  # makes the array of the result; None: this rank makes none
@@ -82,32 +83,37 @@ class KnownCalls:
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
         result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
-        route = call.route
-        self.remember(key, route)
+        self.remember(key, call)
         return result
 
-    def remember(self, key: tuple | None, route: Any) -> None:
-        """The next call of this key goes by this route, if it can."""
+    def find(self, key: tuple | None) -> Made | None:
+        """The call of this key, if it has been made before."""
+        try:
+            return self.made.get(key)  # type: ignore[arg-type]
+        except TypeError:  # an argument that cannot be one; the ordinary way says so
+            return None
+
+    def remember(self, key: tuple | None, call: Call) -> None:
+        """The next call of this key goes the way of this one, if it can."""
+        route = call.route
         if key is None or not isinstance(route, SharedRoute) or not route.is_plain or route.scalar:
             return
         if len(self.made) >= _KEPT:
             self.made.clear()
-        copies = not route.takes_any_out
+        made = Made(
+            key, route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only,
+            not route.takes_any_out, route.identity,
+        )  # fmt: skip
         with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
-            self.made[key] = Made(
-                route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only, copies,
-                route.identity,
-            )  # fmt: skip
+            self.made[key] = made
+            route.describe(call.x)
 
     def _have_met_for(self, key: tuple | None) -> bool:
         """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""
         if self.met is None or self.met[0] != get_ident():
             return False
-        try:
-            if self.made.get(key) is self.met[1]:  # type: ignore[arg-type]
-                return True
-        except TypeError:  # the key cannot be one
-            pass
+        if self.met[1].key == key:
+            return True
         self.met = None
         self.channel.close("a call in it was interrupted, so the ranks are out of step")
         return False

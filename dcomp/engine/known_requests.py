@@ -34,9 +34,9 @@ class KnownRequest(Request):
     _transfer: Transfer | None = None  # of data that is not little
     _requests: list[MPI.Request] | None = None
 
-    def __init__(self, known: KnownCalls, key: tuple, made: Made, arrays: tuple[Any, Any, Any], said: int) -> None:
+    def __init__(self, known: KnownCalls, made: Made, arrays: tuple[Any, Any, Any], said: int) -> None:
         super().__init__(known.channel, made.route.terms.function, call_place(_FRAMES))
-        self._known, self._key, self._made, self._arrays = known, key, made, arrays
+        self._known, self._made, self._arrays = known, made, arrays
         self._said = said
 
     def start_if_agreed(self) -> bool:
@@ -84,7 +84,7 @@ class KnownRequest(Request):
         x, _, out = self._arrays
         call = _call_again(self._channel, self._made.route.terms, x, out)
         agreeing = self._after_meeting(call) if has_met else agree_on_route(self._channel, call)
-        request = CollectiveRequest(self._channel, call, _learner(self._known, self._key), agreeing)
+        request = CollectiveRequest(self._channel, call, _learner(self._known, self._made.key), agreeing)
         request._place, call.site = self._place, self._site
         request._finished = True  # for no one else waits for it
         return request
@@ -118,15 +118,11 @@ class KnownRequest(Request):
         return self._arrays, self._ordinary, self._transfer, self._requests
 
 
-def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | object:
+def start_known(known: KnownCalls, made: Made | None, x: Any, out: Any) -> Request | object:
     """The request of a call that has been made before; MISSED if it has to go the ordinary way."""
-    try:
-        made = known.made.get(key)
-    except TypeError:  # an argument that cannot be one; the ordinary way says so
-        return MISSED
     if made is None:
         return MISSED
-    route, _, make, shape, dtype, *_ = made
+    _, route, _, make, shape, dtype, *_ = made
     if make is None and out is not None:
         return MISSED
     channel, y = known.channel, out
@@ -137,7 +133,7 @@ def start_known(known: KnownCalls, key: tuple, x: Any, out: Any) -> Request | ob
         said = _UNBEGUN if channel.unstarted else _arrive(made, arrays, has_turn=False)
         if said == w.REFUSED:
             return MISSED
-        request = KnownRequest(known, key, made, arrays, said)
+        request = KnownRequest(known, made, arrays, said)
         if said == w.DONE:
             request.have_met()
         else:
@@ -154,11 +150,11 @@ def start_the_ordinary_way(known: KnownCalls, key: tuple | None, call: Call) -> 
     return start(known.channel, call, _learner(known, key))
 
 
-def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
-    def learn(route: Any) -> None:
-        if isinstance(route, SharedRoute):
-            route.note_tokens()
-            known.remember(key, route)
+def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Call], None]:
+    def learn(call: Call) -> None:
+        if isinstance(call.route, SharedRoute):
+            call.route.note_tokens()
+            known.remember(key, call)
 
     return learn
 
@@ -166,9 +162,7 @@ def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
 def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:
     x, y, out = arrays
     receives = y is not None and made.identity is None
-    return _begin(
-        made.entry, 0 if x is None else id(x), id(y) if receives else 0, 0 if out is None else id(out), has_turn
-    )
+    return _begin(made.entry, x, y if receives else None, out, has_turn)
 
 
 def _call_again(channel: Any, terms: Any, x: Any, out: Any) -> Call:

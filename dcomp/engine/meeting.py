@@ -188,23 +188,27 @@ def token_of(claim: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(claim, digest_size=8).digest(), "little", signed=True)
 
 
-def describe_result(entry: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Write into an entry how the compiled functions know an array of a result; they read what is returned."""
-    extents = np.array([len(shape), *shape], np.int64)
-    entry[w.ARRAY_TYPE], entry[w.DTYPE], entry[w.SHAPE] = id(np.ndarray), id(dtype), address_of(extents)
-    entry[w.DATA] = DATA
-    return extents
+def layout_of(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """How the compiled functions know an array; they read what is returned, and `dtype`, as long as they use it."""
+    return np.array([id(dtype), len(shape), *shape], np.int64)
+
+
+def describe_arrays(entry: np.ndarray, x: np.ndarray | None, result: np.ndarray) -> None:
+    """Write the layouts of what is sent, if anything is, and of what receives into an entry."""
+    entry[w.ARRAY_TYPE] = id(np.ndarray)
+    entry[w.X_LAYOUT], entry[w.LAYOUT] = 0 if x is None else address_of(x), address_of(result)
 
 
 def knows_arrays() -> bool:
     """Whether compiled code finds an array's type, data, shape, dtype and flags where it looks for them."""
     entry = np.zeros(w.ROWS, np.int64)
+    entry[w.DATA] = DATA
     array, masked, locked = np.empty((2, 3)), np.ma.zeros((2, 3)), np.empty((2, 3))
     locked.flags.writeable = False
-    held = describe_result(entry, array.shape, array.dtype)
+    layout = layout_of(array.shape, array.dtype)
+    describe_arrays(entry, layout, layout)
     turned, spread = np.empty((3, 2)).T, np.empty((2, 6))[:, ::2]
-    others = (turned, spread, array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, locked, 5)
-    found = exchange.look(address_of(entry), id(array)) == address_of(array)
-    wrong = any(exchange.look(address_of(entry), id(one)) for one in others)
-    del held  # was read until now
-    return found and not wrong
+    others = (turned, spread, array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, 5)
+    look = exchange.entry_point(exchange.look)
+    found = [look(address_of(entry), one) for one in (array, locked, *others)]
+    return found == [address_of(array), -address_of(locked)] + [0] * len(others)

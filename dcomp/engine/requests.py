@@ -202,12 +202,11 @@ class Request:
 class CollectiveRequest(Request):
     """A non-blocking collective.
 
-    `learnt` is called, at the end of the ranks' exchange, with the route of a call that goes the same way when it is
-    made again.
+    `learnt` is called with the call, at the end of the ranks' exchange, if it goes the same way when it is made again.
     """
 
     def __init__(
-        self, channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None, agreeing: Steps | None = None
+        self, channel: Channel, call: Call, learnt: Callable[[Call], None] | None = None, agreeing: Steps | None = None
     ) -> None:
         super().__init__(channel, call.function, call_place())
         self._call = call
@@ -222,7 +221,7 @@ class CollectiveRequest(Request):
         """Agree, and have the data under way, or, if it is little, at its end."""
         call, route = self._call, (yield from agreeing)
         if self._learnt is not None and call.route is not None:
-            self._learnt(call.route)
+            self._learnt(call)
         if route.is_small:
             self._result = yield from route.move(call.x, call.out)
         else:
@@ -313,7 +312,7 @@ class MessageRequest(Request):
 _dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
 
 
-def start(channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None) -> Request:
+def start(channel: Channel, call: Call, learnt: Callable[[Call], None] | None = None) -> Request:
     """A non-blocking call: its request, whose data moves when all ranks have agreed."""
     with channel.turn(call.function):
         request = CollectiveRequest(channel, call, learnt)

@@ -17,7 +17,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
 from .channel import Channel, Steps
-from .meeting import Meeting, describe_result, token_of
+from .meeting import DATA, Meeting, describe_arrays, layout_of, token_of
 from .operations import fold_function
 from .segment import address_of
 from .waiting import wait
@@ -56,7 +56,7 @@ class SharedRoute:
         self.takes_any_out = (
             self.is_small or entry[w.KIND] == w.MOVE or self.result_bytes > _THROUGH_HEAP or self.identity is not None
         )
-        self._extents = describe_result(entry, self.shape or (), self.dtype)
+        self._layouts: tuple[Any, ...] = ()  # of x and the result, as compiled functions read them
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
         self.is_plain = not (route.axis or route.join or route.native != route.dtype)
@@ -68,6 +68,13 @@ class SharedRoute:
     def note_tokens(self) -> None:
         """The ranks have agreed on this call: the next time it is known by their tokens."""
         self._entry[w.EXPECTED] = self.meeting.combined
+
+    def describe(self, x: np.ndarray | None) -> None:
+        """Have compiled functions recognise a call that sends an array such as x, and receives such a result."""
+        dtype = None if x is None else x.dtype  # kept, for it is known by its address
+        sent, received = None if x is None else layout_of(x.shape, x.dtype), layout_of(self.shape or (), self.dtype)
+        self._layouts = sent, received, dtype
+        describe_arrays(self._entry, sent, received)
 
     def entry_for_plan(self, place: Meeting) -> np.ndarray:
         """A copy of the entry for the rounds of a plan, which need no comparing."""
@@ -148,6 +155,7 @@ def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
     if entry is None or channel.meeting is None:
         return None
     entry[w.OF_STATE], entry[w.TOKEN] = channel.meeting.state, token_of(route.terms.claim.packed)
+    entry[w.DATA] = DATA
     return SharedRoute(channel, channel.meeting, route, entry)
 
 

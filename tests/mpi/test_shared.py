@@ -144,6 +144,78 @@ def test_calls_in_turn(comm):
             assert_same(comm.scan(np.full(n, 1.0)), np.full(n, comm.rank + 1.0))
 
 
+@pytest.mark.parametrize("name", ["bcast", "scatter", "gather", "allgather", "alltoall", *REDUCTIONS])
+def test_calls_that_differ_little_from_the_last(comm, name):
+    """In one or two of all that tells calls apart, on all ranks alike; counts are one list, changed in between."""
+    rng, size, counts = np.random.default_rng(seed_of(comm, 4)), comm.size, [0] * comm.size
+    now = {"n": 1, "width": 1, "dtype": "f8", "root": 0, "axis": 0, "op": dc.SUM, "counts": False, "out": None}
+    new = {
+        "n": range(3), "width": (1, 2), "dtype": ("f8", "i8", "q"), "root": range(size), "axis": (0, 1),
+        "op": (dc.SUM, dc.MAX), "counts": (False, True), "out": (None, "C"),
+    }  # fmt: skip
+    for turn in range(60):
+        for kind in rng.choice([*now], rng.integers(3), replace=False):
+            now[kind] = new[kind][rng.integers(len(new[kind]))]
+        for rank in range(size):
+            counts[rank] = (rank + turn) % 3
+        axis = now["axis"] if name in ("scatter", "gather", "allgather", "reduce_scatter") else 0
+        options = {"axis": axis} if name in ("scatter", "gather", "allgather", "reduce_scatter") else {}
+        if name in ("bcast", "scatter", "gather", "reduce"):
+            options["root"] = now["root"]
+        if name in REDUCTIONS:
+            options["op"] = now["op"]
+        told = now["counts"] and "axis" in options
+        if told:
+            options["counts"] = counts
+
+        def shape(length, along=axis):
+            return (length, now["width"])[:: 1 if along == 0 else -1]
+
+        if name in ("bcast", "scatter"):
+            x = values((turn, 0), shape(sum(counts) if told else now["n"] * size), now["dtype"])
+            case = getattr(oracle, name)(size, x, **options)
+        else:
+            lengths = counts if told and name != "reduce_scatter" else [now["n"] * size] * size
+            lengths = [sum(counts)] * size if told and name == "reduce_scatter" else lengths
+            xs = [values((turn, rank), shape(length), now["dtype"]) for rank, length in enumerate(lengths)]
+            if name == "exscan":
+                options["identity"] = now["op"].identity_for(xs[0].dtype)
+            case = oracle.reduction(name, xs, **options) if name in REDUCTIONS else getattr(oracle, name)(xs, **options)
+        oracle.check(comm, case, out=now["out"])
+
+
+@pytest.mark.parametrize("other", [[1.0], 1.0, 1, True, np.ones(1, ">f8"), np.ones((1, 1)), np.ones(2)[::2]], ids=repr)
+def test_another_kind_of_x_than_last(world, other):
+    """What is no such array as before goes the ordinary way, which knows it: here, one element that is 1."""
+    with together():
+        for _ in range(3):
+            assert_same(world.allreduce(np.ones(1)), np.full(1, float(world.size)))
+        result = world.allreduce(other)
+        assert np.shape(result) == np.shape(other)
+        assert np.all(result == (other is True or world.size))
+
+
+@pytest.mark.parametrize("wrong", [None, np.ma.ones(1), "one", {}], ids=repr)
+def test_no_such_x_as_last(world, needs_checks, wrong):
+    with together():
+        for _ in range(3):
+            assert_same(world.allreduce(np.ones(1)), np.full(1, float(world.size)))
+    with all_raise((TypeError, ValueError), "allreduce: x must be"):
+        world.allreduce(wrong)
+    with together():
+        assert_same(world.allreduce(np.ones(1)), np.full(1, float(world.size)))
+
+
+def test_records_of_equal_dtypes(world):
+    """Two dtypes may be equal and not the same object."""
+    with together():
+        for turn in range(12):
+            x = np.array([(world.rank, turn)], [("a", "i4"), ("b", "f8")])
+            every = world.allgather(x)
+            assert every["a"].tolist() == list(range(world.size))
+            assert every["b"].tolist() == [turn] * world.size
+
+
 def test_more_calls_than_are_remembered(world, monkeypatch):
     """What the ranks have agreed on is forgotten by all of them, also by calls that only some know from before."""
     meeting = pytest.importorskip("dcomp.engine.meeting")
