@@ -58,27 +58,35 @@ class KnownCalls:
         """
         if said == w.REFUSED:
             return MISSED
-        channel, meeting = self.channel, self.meeting
-        function = made.route.terms.function
-        with _TurnTaken(self, function):
-            if said == w.WAITING:
+        try:
+            result = self._end(said, made, x, out)
+        except BaseException:  # on this rank alone, as from a handler of a signal
+            self.channel.interrupt(made.route.terms.function)
+            raise
+        if self.met is None:
+            self.meeting.give_turn()
+        return result
 
-                def is_here() -> bool:
-                    nonlocal said
-                    said = exchange.resume(meeting.state)
-                    if said == w.WAITING:
-                        channel.make_progress()
-                    return said != w.WAITING
+    def _end(self, said: int, made: Made, x: Any, out: Any) -> Any:
+        channel, meeting, function = self.channel, self.meeting, made.route.terms.function
+        if said == w.WAITING:
 
-                wait(is_here, channel, function)
-            if said == w.WORKING:
-                said = carry(channel, meeting, function)
-            if said == w.UNKNOWN:
-                self.met = get_ident(), made
-                return MISSED
-            if said != w.ELSEWHERE:
-                return CARRIED
-            return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
+            def is_here() -> bool:
+                nonlocal said
+                said = exchange.resume(meeting.state)
+                if said == w.WAITING:
+                    channel.make_progress()
+                return said != w.WAITING
+
+            wait(is_here, channel, function)
+        if said == w.WORKING:
+            said = carry(channel, meeting, function)
+        if said == w.UNKNOWN:
+            self.met = get_ident(), made
+            return MISSED
+        if said != w.ELSEWHERE:
+            return CARRIED
+        return run_route(channel, made.route.mpi, out if out is not None and is_in_place(x, out) else x, out)
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
@@ -127,24 +135,13 @@ class KnownCalls:
     def _conclude(self, call: Call) -> Any:
         channel = self.channel
         self.met = None
-        with _TurnTaken(self, call.function):
+        try:
             if self.meeting.verdict is None:
                 wait(self.meeting.show(call.claim.packed), channel, call.function)
             return conclude(channel, call, self.meeting.verdict)
-
-
-class _TurnTaken:
-    """The turn that `exchange.call` has taken: given back at the end, unless the ranks have met for another call."""
-
-    def __init__(self, known: KnownCalls, function: str) -> None:
-        self._known, self._function = known, function
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        channel = self._known.channel
-        if kind is KeyboardInterrupt:
-            channel.interrupt(self._function)
-        if self._known.met is None and channel.is_open:
-            self._known.meeting.give_turn()
+        except KeyboardInterrupt:
+            channel.interrupt(call.function)
+            raise
+        finally:
+            if channel.is_open:
+                self.meeting.give_turn()

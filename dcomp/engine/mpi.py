@@ -179,6 +179,13 @@ class _BroadcastRoute(Route):
     """On the root the buffer is x itself where it can be."""
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
+        if x is None or out is None or x is out:
+            buffer = out if x is None else x
+            if buffer is None:
+                buffer = np.empty(self.shape or (), self.dtype)
+            if self.is_plain and self.is_known and buffer.flags.c_contiguous and not self.scalar:
+                self.method([buffer, *(self.receives or ())], *self.extra)
+                return buffer
         return self.bind(x, out).run()
 
     def bind(self, x: np.ndarray | None, out: np.ndarray | None) -> Transfer:
