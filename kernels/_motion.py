@@ -89,7 +89,7 @@ def look_around(state, entry):
         all_receive = all_receive and y_offset(state, other) != w.NOWHERE
         all_shared = all_shared and x_offset(state, other) != w.PRIVATE
     direct = all_shared or (all_receive and not is_fold)
-    if not all_receive and is_fold:
+    if not all_receive and is_fold and word(entry, w.RULE) != w.OWN:  # else no one writes into another's result
         return w.ELSEWHERE
     if not direct and not is_fold:
         block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)

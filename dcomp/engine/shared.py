@@ -53,8 +53,9 @@ class SharedRoute:
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
         self.identity = route.identity  # then this rank's result does not come from others
+        by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN  # they write into this rank's result
         self.takes_any_out = (
-            self.is_small or entry[w.KIND] == w.MOVE or self.result_bytes > _THROUGH_HEAP or self.identity is not None
+            self.is_small or not by_others or self.result_bytes > _THROUGH_HEAP or self.identity is not None
         )
         self._layouts: tuple[Any, ...] = ()  # of x and the result, as compiled functions read them
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root

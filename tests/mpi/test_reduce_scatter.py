@@ -3,10 +3,11 @@
 import numpy as np
 import oracle
 import pytest
-from arrays import LAYOUTS, values
+from arrays import LAYOUTS, assert_same, values
 from cases import SUMMABLE, case_for, draws
 from hypothesis import given
 from oracle import FORMS, check, check_plan, seed_of
+from parallel import together
 
 import dcomp as dc
 
@@ -79,3 +80,18 @@ def test_plan_combines_what_is_now_in_x(world, layout, axis, dtype):
         for i in range(2)
     )
     check_plan(world, first, second, layout=layout)
+
+
+@pytest.mark.parametrize("owner", ["first", "last", "every"])
+def test_large_blocks_into_ordinary_memory(comm, owner):
+    """Each rank writes its own block, whichever memory that is in: also over x, whose other parts others still read."""
+    n, size = 300_000, comm.size
+    counts = {"first": [n] + [0] * (size - 1), "last": [0] * (size - 1) + [n], "every": oracle.even(n, size)}[owner]
+    xs = [values((seed_of(comm, 7), rank), (n,), "f8") for rank in range(size)]
+    expected = oracle.cut(oracle.combine(xs, dc.SUM), counts, 0)[comm.rank]
+    with together():
+        for _ in range(3):
+            x = xs[comm.rank].copy()
+            out = x if x.shape == expected.shape else np.empty_like(expected)
+            assert comm.reduce_scatter(x, counts=counts, out=out) is out
+            assert_same(out, expected)
