@@ -1,6 +1,7 @@
 """Communicators: who takes part, and how groups are made of groups."""
 
 from collections.abc import Sequence
+from math import prod
 from types import TracebackType
 from typing import Any
 
@@ -61,7 +62,8 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False
-        self._windows: list[MPI.Win] = []
+        self._shared_arrays: list[np.ndarray] = []
+        self._windows: list[MPI.Win] = []  # of those that are not in the ranks' heaps
         if self._channel.meeting is not None:
             use_shared_calls(self)
         elif self._channel.settings.check == "off" and self._channel.settings.timeout is None:
@@ -128,6 +130,8 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             self._agree("free", fault)
             for window in self._windows:
                 window.Free()
+            for array in self._shared_arrays:
+                _world_map.segment().let_go(array)
             for part in (self._node, self._leaders):
                 if part is not None and part is not self:
                     part.free()
@@ -210,8 +214,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
         Notes
         -----
-        An MPI-3 shared window (MPI-4.1, 12.2.3), taken from the node's first rank; it lasts until the communicator
-        is freed. What one rank writes is seen by the others after ``comm.node.barrier()``.
+        In the part of the node's first rank of the memory that the ranks share (see `dcomp.empty`); where there is none,
+        or that is full, an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed. What one
+        rank writes is seen by the others after ``comm.node.barrier()``.
         """
         fault: Exception | None = None
         extents: tuple[int, ...] = ()
@@ -225,11 +230,16 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             self._agree("shared_array", fault, dtype=element)
             run(channel, "shared_array", self._compare_shapes(extents))
         node = self.node
-        nbytes = int(np.prod(extents, dtype=np.int64)) * element.itemsize
-        window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
-        self._windows.append(window)
-        memory, _ = window.Shared_query(0)
-        array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
+        segment = _world_map.segment()
+        array = None if segment is None else segment.array_for_all(node._channel.sync, extents, element)
+        if array is not None:
+            self._shared_arrays.append(array)
+        else:
+            nbytes = prod(extents) * element.itemsize
+            window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
+            self._windows.append(window)
+            memory, _ = window.Shared_query(0)
+            array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
         if node.rank == 0:
             array[...] = np.zeros((), element)
         node.barrier()

@@ -68,6 +68,23 @@ class Segment:
 
         return make
 
+    def array_for_all(self, comm: MPI.Intracomm, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+        """A new array in the heap of the first rank of `comm`, the same memory on all its ranks, until it is let go; None
+        if the heap is full. Collective over `comm`, of ranks of this node.
+        """
+        array, offset = None, None
+        if comm.rank == 0:
+            array = self.empty(shape, dtype)
+            if array is not None:
+                self.pin(array.base)  # type: ignore[arg-type]
+                offset = address_of(array) - self.base
+        offset = comm.bcast(offset)
+        return array if offset is None or array is not None else np.ndarray(shape, dtype, self.bytes, offset)
+
+    def let_go(self, array: np.ndarray) -> None:
+        """Undo `array_for_all`."""
+        self.unpin(array.base)  # type: ignore[arg-type]
+
     def _pool(self, size: int) -> "_Pool":
         return self._pools.get(size) or self._pools.setdefault(size, _Pool())
 

@@ -264,6 +264,23 @@ def test_shared_array_is_shared(world):
         assert (other == -1).all()
 
 
+def test_collectives_on_parts_of_a_shared_array(world):
+    """Each rank sends its row, and receives into its own; the memory is used again when the communicator is freed."""
+    with together():
+        for n in (10, 5000, 5000, 40000):
+            with world.dup() as sub:
+                node = sub.node
+                array, sums = sub.shared_array((node.size, n)), sub.shared_array((node.size, n))
+                assert not sums.any()
+                array[node.rank] = np.arange(n) + world.rank
+                node.barrier()
+                expected = np.arange(n) * float(world.size) + sum(range(world.size))
+                assert world.allreduce(array[node.rank], out=sums[node.rank]) is not None
+                node.barrier()
+                assert (sums == expected).all()
+                node.barrier()
+
+
 @pytest.mark.usefixtures("needs_checks")
 @pytest.mark.parametrize(
     ("shape", "dtype"),
