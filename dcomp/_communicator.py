@@ -214,9 +214,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
         Notes
         -----
-        In the part of the node's first rank of the memory that the ranks share (see `dcomp.empty`); where there is none,
-        or that is full, an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed. What one
-        rank writes is seen by the others after ``comm.node.barrier()``.
+        It lies in the memory that the node's ranks share (see `dcomp.empty`), on the part of the first; where there is
+        none, or that is full, in an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed.
+        What one rank writes is seen by the others after ``comm.node.barrier()``.
         """
         fault: Exception | None = None
         extents: tuple[int, ...] = ()

@@ -69,8 +69,9 @@ class Segment:
         return make
 
     def array_for_all(self, comm: MPI.Intracomm, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-        """A new array in the heap of the first rank of `comm`, the same memory on all its ranks, until it is let go; None
-        if the heap is full. Collective over `comm`, of ranks of this node.
+        """A new array in the heap of the first rank of `comm`, the same memory on all its ranks, until it is let go.
+
+        None if the heap is full. Collective over `comm`, of ranks of this node.
         """
         array, offset = None, None
         if comm.rank == 0:
