@@ -132,6 +132,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
                 window.Free()
             for array in self._shared_arrays:
                 _world_map.segment().let_go(array)
+            self._shared_arrays.clear()
             for part in (self._node, self._leaders):
                 if part is not None and part is not self:
                     part.free()

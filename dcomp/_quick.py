@@ -4,6 +4,7 @@ These take the place of a communicator's methods; see `engine/known.py`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,20 +34,21 @@ def use_shared_calls(comm: Any) -> None:
 # Closures and repeated conditions: a call at 8 bytes takes a microsecond, of which each step here is a tenth.
 
 
+@dataclass(slots=True)  # whose fields are read faster than a tuple's
 class _Last:
-    """The last call of a method: what it was given besides its arrays, and the call as it was made before."""
+    """The last call of a method: the call as it was made before, and what it was given besides its arrays.
 
-    __slots__ = ("made", "op", "root", "axis", "concat_axis", "counts", "recv_counts", "is_new")
+    One object, replaced as a whole: another thread may make a call that it must not.
+    """
 
-    def __init__(self) -> None:
-        self.made: Any = None
-        self.op: Any = None
-        self.root: Any = None
-        self.axis: Any = None
-        self.concat_axis: Any = None
-        self.counts: Any = None
-        self.recv_counts: Any = None
-        self.is_new = True  # no `out` was given
+    made: Any = None
+    op: Any = None
+    root: Any = None
+    axis: Any = None
+    concat_axis: Any = None
+    counts: Any = None
+    recv_counts: Any = None
+    is_new: bool = True  # no `out` was given
 
 
 def _blocking(channel: Any, known: Any) -> Callable:
@@ -116,11 +118,6 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
     """
     ndarray, plain = np.ndarray, {int}
 
-    def search(last: _Last, key: tuple | None, x: Any, out: Any) -> Any:
-        """The result of the call of this key; MISSED if it has to go the ordinary way."""
-        last.made = find(key)
-        return attempt(last.made, x, out)
-
     def barrier() -> Any:
         key = ("barrier",)
         if (result := attempt(find(key), None, None)) is not MISSED:
@@ -131,6 +128,7 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
     of_reduce, of_allreduce, of_reduce_scatter, of_scan, of_exscan = (_Last() for _ in range(5))
 
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
+        nonlocal of_bcast
         last = of_bcast
         if (
             root is last.root
@@ -145,12 +143,13 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
                 key = ("bcast", root) if out is None else ("bcast", root, layout(out))
             elif type(x) is ndarray and (out is None or (out is x and x.flags.writeable)):  # not a copy on the root
                 key = ("bcast", root, x.dtype, x.shape, "root")
-        last.root, last.is_new = root, out is None
-        if (result := search(last, key, x, out if x is None else None)) is not MISSED:
+        of_bcast = last = _Last(find(key), root=root, is_new=out is None)
+        if (result := attempt(last.made, x, out if x is None else None)) is not MISSED:
             return result
         return finish(key, describe(channel, table.BCAST, x, out, form=form, root=root))
 
     def scatter(x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        nonlocal of_scatter
         last = of_scatter
         if (
             root is last.root
@@ -168,13 +167,14 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
                 key = ("scatter", axis, root, x.dtype, x.shape, "root")
             if key is not None and counts is not None:
                 key = (*key, given(counts))
-        last.root, last.axis, last.counts, last.is_new = root, axis, lasting(counts), out is None
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_scatter = last = _Last(find(key), root=root, axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         call = describe(channel, table.SCATTER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
 
     def gather(x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Any:
+        nonlocal of_gather
         last = of_gather
         if (
             root is last.root
@@ -189,13 +189,14 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("gather", axis, root, x.dtype, x.shape, out is None)  # for the claim tells the length of out
             if counts is not None:
                 key = (*key, given(counts))
-        last.root, last.axis, last.counts, last.is_new = root, axis, lasting(counts), out is None
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_gather = last = _Last(find(key), root=root, axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         call = describe(channel, table.GATHER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
 
     def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        nonlocal of_allgather
         last = of_allgather
         if (
             axis is last.axis
@@ -209,8 +210,8 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("allgather", axis, x.dtype, x.shape, out is None)
             if counts is not None:
                 key = (*key, given(counts))
-        last.axis, last.counts, last.is_new = axis, lasting(counts), out is None
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_allgather = last = _Last(find(key), axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.ALLGATHER, x, out, form=form, axis=axis, counts=counts))
 
@@ -223,6 +224,7 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         recv_counts: Any = None,
         out: Any = None,
     ) -> Any:
+        nonlocal of_alltoall
         last = of_alltoall
         if (
             split_axis is last.axis
@@ -237,9 +239,11 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("alltoall", split_axis, concat_axis, x.dtype, x.shape)
             if send_counts is not None or recv_counts is not None:
                 key = (*key, given(send_counts), given(recv_counts))
-        last.axis, last.concat_axis = split_axis, concat_axis
-        last.counts, last.recv_counts = lasting(send_counts), lasting(recv_counts)
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_alltoall = last = _Last(
+            find(key), axis=split_axis, concat_axis=concat_axis,
+            counts=lasting(send_counts), recv_counts=lasting(recv_counts),
+        )  # fmt: skip
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         call = describe(
             channel, table.ALLTOALL, x, out, form=form,
@@ -248,26 +252,29 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         return finish(key, call)
 
     def reduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None) -> Any:
+        nonlocal of_reduce
         last = of_reduce
         if op is last.op and root is last.root and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("reduce", op, root, x.dtype, x.shape) if type(x) is ndarray and type(root) is int else None
-        last.op, last.root = op, root
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_reduce = last = _Last(find(key), op, root)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.REDUCE, x, out, form=form, op=op, root=root))
 
     def allreduce(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        nonlocal of_allreduce
         last = of_allreduce
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("allreduce", op, x.dtype, x.shape) if type(x) is ndarray else None
-        last.op = op
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_allreduce = last = _Last(find(key), op)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.ALLREDUCE, x, out, form=form, op=op))
 
     def reduce_scatter(x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Any:
+        nonlocal of_reduce_scatter
         last = of_reduce_scatter
         if (
             op is last.op
@@ -281,28 +288,30 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
             if counts is not None:
                 key = (*key, given(counts))
-        last.op, last.axis, last.counts = op, axis, lasting(counts)
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_reduce_scatter = last = _Last(find(key), op, axis=axis, counts=lasting(counts))
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, form=form, op=op, axis=axis, counts=counts))
 
     def scan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        nonlocal of_scan
         last = of_scan
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("scan", op, x.dtype, x.shape) if type(x) is ndarray else None
-        last.op = op
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_scan = last = _Last(find(key), op)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.SCAN, x, out, form=form, op=op))
 
     def exscan(x: Any, op: Any = SUM, *, out: Any = None) -> Any:
+        nonlocal of_exscan
         last = of_exscan
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("exscan", op, x.dtype, x.shape) if type(x) is ndarray else None
-        last.op = op
-        if (result := search(last, key, x, out)) is not MISSED:
+        of_exscan = last = _Last(find(key), op)
+        if (result := attempt(last.made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.EXSCAN, x, out, form=form, op=op))
 

@@ -183,7 +183,8 @@ class _BroadcastRoute(Route):
             buffer = out if x is None else x
             if buffer is None:
                 buffer = np.empty(self.shape or (), self.dtype)
-            if self.is_plain and self.is_known and buffer.flags.c_contiguous and not self.scalar:
+            is_plain = self.is_plain and self.is_known and not self.scalar
+            if is_plain and buffer.flags.c_contiguous and buffer.dtype.isnative:
                 self.method([buffer, *(self.receives or ())], *self.extra)
                 return buffer
         return self.bind(x, out).run()
