@@ -48,7 +48,15 @@ class _Last:
     concat_axis: Any = None
     counts: Any = None
     recv_counts: Any = None
-    is_new: bool = True  # no `out` was given
+    is_new: bool = True  # no `out` was given; asked where the claim tells of it: those that cut and join, and bcast
+
+
+_NONE = _Last()
+
+
+def _last(made: Any, **given: Any) -> _Last:
+    """What to keep of a call; nothing of one that has not been made before, and may be wrong."""
+    return _NONE if made is None else _Last(made, **given)
 
 
 def _blocking(channel: Any, known: Any) -> Callable:
@@ -107,7 +115,7 @@ def _barrier(channel: Any, known: Any) -> Callable:
                 channel.interrupt("barrier")
                 raise
         known.go_the_ordinary_way(key, describe(channel, table.BARRIER))
-        made = known.find(key)
+        made = known.find(key, None)
 
     return barrier
 
@@ -120,12 +128,12 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
 
     def barrier() -> Any:
         key = ("barrier",)
-        if (result := attempt(find(key), None, None)) is not MISSED:
+        if (result := attempt(find(key, None), None, None)) is not MISSED:
             return result
         return finish(key, describe(channel, table.BARRIER, form=form))
 
-    of_bcast, of_scatter, of_gather, of_allgather, of_alltoall = (_Last() for _ in range(5))
-    of_reduce, of_allreduce, of_reduce_scatter, of_scan, of_exscan = (_Last() for _ in range(5))
+    of_bcast = of_scatter = of_gather = of_allgather = of_alltoall = _NONE
+    of_reduce = of_allreduce = of_reduce_scatter = of_scan = of_exscan = _NONE
 
     def bcast(x: Any = None, *, root: int = 0, out: Any = None) -> Any:
         nonlocal of_bcast
@@ -143,8 +151,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
                 key = ("bcast", root) if out is None else ("bcast", root, layout(out))
             elif type(x) is ndarray and (out is None or (out is x and x.flags.writeable)):  # not a copy on the root
                 key = ("bcast", root, x.dtype, x.shape, "root")
-        of_bcast = last = _Last(find(key), root=root, is_new=out is None)
-        if (result := attempt(last.made, x, out if x is None else None)) is not MISSED:
+        made = find(key, x)
+        of_bcast = _last(made, root=root, is_new=out is None)
+        if (result := attempt(made, x, out if x is None else None)) is not MISSED:
             return result
         return finish(key, describe(channel, table.BCAST, x, out, form=form, root=root))
 
@@ -167,8 +176,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
                 key = ("scatter", axis, root, x.dtype, x.shape, "root")
             if key is not None and counts is not None:
                 key = (*key, given(counts))
-        of_scatter = last = _Last(find(key), root=root, axis=axis, counts=lasting(counts), is_new=out is None)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_scatter = _last(made, root=root, axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         call = describe(channel, table.SCATTER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
@@ -189,8 +199,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("gather", axis, root, x.dtype, x.shape, out is None)  # for the claim tells the length of out
             if counts is not None:
                 key = (*key, given(counts))
-        of_gather = last = _Last(find(key), root=root, axis=axis, counts=lasting(counts), is_new=out is None)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_gather = _last(made, root=root, axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         call = describe(channel, table.GATHER, x, out, form=form, axis=axis, counts=counts, root=root)
         return finish(key, call)
@@ -210,8 +221,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("allgather", axis, x.dtype, x.shape, out is None)
             if counts is not None:
                 key = (*key, given(counts))
-        of_allgather = last = _Last(find(key), axis=axis, counts=lasting(counts), is_new=out is None)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_allgather = _last(made, axis=axis, counts=lasting(counts), is_new=out is None)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.ALLGATHER, x, out, form=form, axis=axis, counts=counts))
 
@@ -239,11 +251,12 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("alltoall", split_axis, concat_axis, x.dtype, x.shape)
             if send_counts is not None or recv_counts is not None:
                 key = (*key, given(send_counts), given(recv_counts))
-        of_alltoall = last = _Last(
-            find(key), axis=split_axis, concat_axis=concat_axis,
+        made = find(key, x)
+        of_alltoall = _last(
+            made, axis=split_axis, concat_axis=concat_axis,
             counts=lasting(send_counts), recv_counts=lasting(recv_counts),
         )  # fmt: skip
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         call = describe(
             channel, table.ALLTOALL, x, out, form=form,
@@ -257,8 +270,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         if op is last.op and root is last.root and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("reduce", op, root, x.dtype, x.shape) if type(x) is ndarray and type(root) is int else None
-        of_reduce = last = _Last(find(key), op, root)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_reduce = _last(made, op=op, root=root)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.REDUCE, x, out, form=form, op=op, root=root))
 
@@ -268,8 +282,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("allreduce", op, x.dtype, x.shape) if type(x) is ndarray else None
-        of_allreduce = last = _Last(find(key), op)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_allreduce = _last(made, op=op)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.ALLREDUCE, x, out, form=form, op=op))
 
@@ -288,8 +303,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
             key = ("reduce_scatter", op, axis, x.dtype, x.shape)
             if counts is not None:
                 key = (*key, given(counts))
-        of_reduce_scatter = last = _Last(find(key), op, axis=axis, counts=lasting(counts))
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_reduce_scatter = _last(made, op=op, axis=axis, counts=lasting(counts))
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.REDUCE_SCATTER, x, out, form=form, op=op, axis=axis, counts=counts))
 
@@ -299,8 +315,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("scan", op, x.dtype, x.shape) if type(x) is ndarray else None
-        of_scan = last = _Last(find(key), op)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_scan = _last(made, op=op)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.SCAN, x, out, form=form, op=op))
 
@@ -310,8 +327,9 @@ def _calls(channel: Any, form: str, find: Callable, attempt: Callable, finish: C
         if op is last.op and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("exscan", op, x.dtype, x.shape) if type(x) is ndarray else None
-        of_exscan = last = _Last(find(key), op)
-        if (result := attempt(last.made, x, out)) is not MISSED:
+        made = find(key, x)
+        of_exscan = _last(made, op=op)
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
         return finish(key, describe(channel, table.EXSCAN, x, out, form=form, op=op))
 

@@ -39,7 +39,11 @@ def load_compiled(function: Any, signature: tuple) -> bool:
     """
     with global_compiler_lock:
         rtsys.initialize(function.targetctx)  # names that compiled code refers to
-        result = function._cache._load_overload(signature, function.targetctx)
+        try:
+            result = function._cache._load_overload(signature, function.targetctx)
+        except Exception:  # a file is broken, as after a full disk: it is written anew
+            function._cache.flush()
+            return False
         if result is None:
             return False
         function.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])

@@ -249,6 +249,12 @@ def look(entry, value):
 
 
 @jit_briefly
+def sends(entry, value):
+    """Whether an object is an array such as this rank sends in the call; None, where it sends none."""
+    return _is_x(entry, address_of(value))
+
+
+@jit_briefly
 def resume(state):
     """`call`, after WAITING."""
     if not all_arrived(state):
@@ -313,6 +319,7 @@ _CALLED = (
     (settle, (int64,)),
     (take, (int64,)),
     (look, (int64, any_object)),
+    (sends, (int64, any_object)),
     (resume, (int64,)),
     (carry, (int64,)),
     (begin_round, (int64,)),

@@ -91,19 +91,21 @@ class KnownCalls:
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
         result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
-        self.remember(key, call)
+        self.remember(key, call.route)
         return result
 
-    def find(self, key: tuple | None) -> Made | None:
-        """The call of this key, if it has been made before."""
+    def find(self, key: tuple | None, x: Any) -> Made | None:
+        """The call of this key, which tells the shape and dtype of x, if it has been made before."""
         try:
-            return self.made.get(key)  # type: ignore[arg-type]
+            made = self.made.get(key)  # type: ignore[arg-type]
         except TypeError:  # an argument that cannot be one; the ordinary way says so
             return None
+        if made is not None and x is not None and x.dtype is not made.route.x_dtype:
+            made.route.recognise(x)
+        return made
 
-    def remember(self, key: tuple | None, call: Call) -> None:
-        """The next call of this key goes the way of this one, if it can."""
-        route = call.route
+    def remember(self, key: tuple | None, route: Any) -> None:
+        """The next call of this key goes by this route, if it can."""
         if key is None or not isinstance(route, SharedRoute) or not route.is_plain or route.scalar:
             return
         if len(self.made) >= _KEPT:
@@ -114,7 +116,6 @@ class KnownCalls:
         )  # fmt: skip
         with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
             self.made[key] = made
-            route.describe(call.x)
 
     def _have_met_for(self, key: tuple | None) -> bool:
         """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""

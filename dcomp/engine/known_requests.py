@@ -22,7 +22,7 @@ from .progress import advance, helper
 from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
 from .shared import SharedRoute
 
-_begin = exchange.entry_point(exchange.begin)
+_begin, _sends = exchange.entry_point(exchange.begin), exchange.entry_point(exchange.sends)
 _UNBEGUN = -1  # earlier calls come first
 _FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 
@@ -96,7 +96,7 @@ class KnownRequest(Request):
         return (yield from route_after(self._channel, call, meeting.verdict))
 
     def _done(self) -> bool:
-        if self._said != w.DONE and self._ordinary is None:
+        if self._channel.unstarted:  # also those made after this one, for which another rank may be waiting
             advance(self._channel)
         if self._ordinary is None:
             return self._said == w.DONE and (self._requests is None or MPI.Request.Testall(self._requests))
@@ -130,7 +130,10 @@ def start_known(known: KnownCalls, made: Made | None, x: Any, out: Any) -> Reque
         y = make(shape, dtype)
     arrays = x, y, out
     try:
-        said = _UNBEGUN if channel.unstarted else _arrive(made, arrays, has_turn=False)
+        if channel.unstarted:
+            said = _UNBEGUN if _sends(made.entry, x) else w.REFUSED
+        else:
+            said = _arrive(made, arrays, has_turn=False)
         if said == w.REFUSED:
             return MISSED
         request = KnownRequest(known, made, arrays, said)
@@ -150,11 +153,11 @@ def start_the_ordinary_way(known: KnownCalls, key: tuple | None, call: Call) -> 
     return start(known.channel, call, _learner(known, key))
 
 
-def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Call], None]:
-    def learn(call: Call) -> None:
-        if isinstance(call.route, SharedRoute):
-            call.route.note_tokens()
-            known.remember(key, call)
+def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
+    def learn(route: Any) -> None:
+        if isinstance(route, SharedRoute):
+            route.note_tokens()
+            known.remember(key, route)
 
     return learn
 

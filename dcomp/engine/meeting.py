@@ -193,20 +193,14 @@ def layout_of(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.array([id(dtype), len(shape), *shape], np.int64)
 
 
-def describe_arrays(entry: np.ndarray, x: np.ndarray | None, result: np.ndarray) -> None:
-    """Write the layouts of what is sent, if anything is, and of what receives into an entry."""
-    entry[w.ARRAY_TYPE] = id(np.ndarray)
-    entry[w.X_LAYOUT], entry[w.LAYOUT] = 0 if x is None else address_of(x), address_of(result)
-
-
 def knows_arrays() -> bool:
     """Whether compiled code finds an array's type, data, shape, dtype and flags where it looks for them."""
     entry = np.zeros(w.ROWS, np.int64)
-    entry[w.DATA] = DATA
     array, masked, locked = np.empty((2, 3)), np.ma.zeros((2, 3)), np.empty((2, 3))
     locked.flags.writeable = False
     layout = layout_of(array.shape, array.dtype)
-    describe_arrays(entry, layout, layout)
+    entry[w.DATA], entry[w.ARRAY_TYPE] = DATA, id(np.ndarray)
+    entry[w.X_LAYOUT] = entry[w.LAYOUT] = address_of(layout)
     turned, spread = np.empty((3, 2)).T, np.empty((2, 6))[:, ::2]
     others = (turned, spread, array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, 5)
     look = exchange.entry_point(exchange.look)

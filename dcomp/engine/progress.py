@@ -15,7 +15,10 @@ def start_all(channel: Channel, function: str) -> None:
 
     def started() -> bool:
         advance(channel)
-        return not channel.unstarted
+        if channel.unstarted:
+            channel.make_progress()  # what is under way here may be what the others wait for
+            return False
+        return True
 
     wait(started, channel, function)
 

@@ -202,11 +202,12 @@ class Request:
 class CollectiveRequest(Request):
     """A non-blocking collective.
 
-    `learnt` is called with the call, at the end of the ranks' exchange, if it goes the same way when it is made again.
+    `learnt` is called, at the end of the ranks' exchange, with the route of a call that goes the same way when it is
+    made again.
     """
 
     def __init__(
-        self, channel: Channel, call: Call, learnt: Callable[[Call], None] | None = None, agreeing: Steps | None = None
+        self, channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None, agreeing: Steps | None = None
     ) -> None:
         super().__init__(channel, call.function, call_place())
         self._call = call
@@ -221,7 +222,7 @@ class CollectiveRequest(Request):
         """Agree, and have the data under way, or, if it is little, at its end."""
         call, route = self._call, (yield from agreeing)
         if self._learnt is not None and call.route is not None:
-            self._learnt(call)
+            self._learnt(call.route)
         if route.is_small:
             self._result = yield from route.move(call.x, call.out)
         else:
@@ -245,10 +246,10 @@ class CollectiveRequest(Request):
         return True
 
     def _done(self) -> bool:
-        if self._steps is not None:
+        if self._channel.unstarted:  # also those made after this one, for which another rank may be waiting
             advance(self._channel)
-            if self._steps is not None:
-                return False
+        if self._steps is not None:
+            return False
         return self._error is not None or MPI.Request.Testall(self._requests)
 
     def _finish(self) -> Any:
@@ -312,7 +313,7 @@ class MessageRequest(Request):
 _dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
 
 
-def start(channel: Channel, call: Call, learnt: Callable[[Call], None] | None = None) -> Request:
+def start(channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None) -> Request:
     """A non-blocking call: its request, whose data moves when all ranks have agreed."""
     with channel.turn(call.function):
         request = CollectiveRequest(channel, call, learnt)

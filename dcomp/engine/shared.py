@@ -17,7 +17,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
 from .channel import Channel, Steps
-from .meeting import DATA, Meeting, describe_arrays, layout_of, token_of
+from .meeting import DATA, Meeting, layout_of, token_of
 from .operations import fold_function
 from .segment import address_of
 from .waiting import wait
@@ -57,7 +57,10 @@ class SharedRoute:
         self.takes_any_out = (
             self.is_small or not by_others or self.result_bytes > _THROUGH_HEAP or self.identity is not None
         )
-        self._layouts: tuple[Any, ...] = ()  # of x and the result, as compiled functions read them
+        # How compiled functions know the result, and x: not before `recognise`.
+        self._layout, self._x_layout = layout_of(self.shape or (), self.dtype), np.empty(0, np.int64)
+        entry[w.ARRAY_TYPE], entry[w.LAYOUT] = id(np.ndarray), address_of(self._layout)
+        self.x_dtype: np.dtype | None = None
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
         self.is_plain = not (route.axis or route.join or route.native != route.dtype)
@@ -70,12 +73,17 @@ class SharedRoute:
         """The ranks have agreed on this call: the next time it is known by their tokens."""
         self._entry[w.EXPECTED] = self.meeting.combined
 
-    def describe(self, x: np.ndarray | None) -> None:
-        """Have compiled functions recognise a call that sends an array such as x, and receives such a result."""
-        dtype = None if x is None else x.dtype  # kept, for it is known by its address
-        sent, received = None if x is None else layout_of(x.shape, x.dtype), layout_of(self.shape or (), self.dtype)
-        self._layouts = sent, received, dtype
-        describe_arrays(self._entry, sent, received)
+    def recognise(self, x: np.ndarray) -> None:
+        """Have compiled functions take arrays of the shape and the very dtype of x for what this rank sends.
+
+        Dtypes may be equal and not the same object; the last one is known. Layouts are written where they are, for
+        compiled functions may look at them whatever interrupts this.
+        """
+        if self.x_dtype is None:
+            self._x_layout = layout_of(x.shape, x.dtype)
+            self._entry[w.X_LAYOUT] = address_of(self._x_layout)
+        self._x_layout[0] = id(x.dtype)
+        self.x_dtype = x.dtype
 
     def entry_for_plan(self, place: Meeting) -> np.ndarray:
         """A copy of the entry for the rounds of a plan, which need no comparing."""

@@ -331,7 +331,7 @@ def test_freed_ones_leave_nothing_behind(world):
                 sub.node
         del sub
         gc.collect()
-        assert len(channels) == before
+        assert len(channels) <= before  # fewer, if the progress thread has just held one that was freed before
 
 
 @pytest.mark.big

@@ -1,6 +1,7 @@
 """Non-blocking calls that have been made before, of little data, among each other and among other calls."""
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -126,3 +127,61 @@ def test_dropped(world):
             world.barrier()  # until its result is there, the communicator holds it
             gc.collect()
         assert_same(world.allreduce(x), np.full(2, float(world.size)))
+
+
+def test_a_later_call_that_another_rank_waits_for(world):
+    """Whoever waits for the first of two calls moves the second on, of which one rank says later where its array is."""
+    n, rank = world.size, world.rank
+    several, x, ones = np.ones(1500, "f4"), np.ones((n, 2)), np.full((n, 2), float(n))
+    out = np.zeros((1, 4))[:, ::2] if rank == n - 1 else None
+    with together():
+        for _ in range(4):
+            world.iexscan(several).wait()
+            world.ireduce_scatter(x, out=out).wait()
+            world.reduce(x)
+        for turn in range(40):
+            world.barrier()
+            if rank == 0 and turn % 4 == 0:
+                time.sleep(0.003)
+            first, second = world.iexscan(several), world.ireduce_scatter(x, out=out)
+            if rank == n - 1:
+                first.wait()
+                assert_same(np.ascontiguousarray(second.wait()), ones[:1])
+                world.reduce(x)
+            else:
+                total = world.reduce(x)
+                assert rank > 0 or (total == ones).all()
+                first.wait()
+                assert_same(second.wait(), ones[:1])
+
+
+def test_other_arrays_than_last_while_a_call_is_pending(world):
+    """Shape, axis and kind of x are those of its own call, which begins later."""
+    a, b, n = np.full(3, 1.0), np.full((2, 2), 1.0), world.size
+    with together():
+        for _ in range(4):
+            world.iallgather(a, axis=-1).wait()
+            world.iallreduce(a).wait()
+        for _ in range(6):
+            if world.rank == n - 1:
+                time.sleep(0.01)
+            listed = [1.0, 2.0, 3.0]
+            first, second = world.iallreduce(a), world.iallgather(b, axis=-1)
+            third = world.iallreduce(listed)
+            listed[:] = [100.0] * 3
+            assert_same(first.wait(), np.full(3, float(n)))
+            assert_same(second.wait(), np.ones((2, 2 * n)))
+            assert_same(third.wait(), np.arange(1.0, 4.0) * n)
+
+
+def test_x_whose_shape_is_changed_before_the_call_is_known(world):
+    """What is remembered is what the call was made with."""
+    with together(), world.dup() as comm:
+        for _ in range(2):
+            x = np.arange(6.0).reshape(2, 3)
+            request = comm.iallreduce(x)
+            x.shape = (6,)
+            request.wait()
+        for _ in range(3):
+            assert_same(comm.iallreduce(np.arange(6.0)).wait(), np.arange(6.0) * comm.size)
+            assert_same(comm.iallreduce(np.ones((2, 3))).wait(), np.full((2, 3), float(comm.size)))

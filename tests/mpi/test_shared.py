@@ -206,6 +206,19 @@ def test_no_such_x_as_last(world, needs_checks, wrong):
         assert_same(world.allreduce(np.ones(1)), np.full(1, float(world.size)))
 
 
+def test_an_operation_that_cannot_be_looked_up(world):
+    class Odd(dc.Op):
+        def __hash__(self):
+            raise RuntimeError("no hash")
+
+    odd = Odd(lambda a, b: a + b)
+    with together():
+        for _ in range(3):
+            world.allreduce(np.ones(3))
+            with pytest.raises(RuntimeError, match="no hash"):
+                world.allreduce(np.ones(3), odd)
+
+
 def test_records_of_equal_dtypes(world):
     """Two dtypes may be equal and not the same object."""
     with together():
