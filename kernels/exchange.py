@@ -330,7 +330,8 @@ _CALLED = (
 
 def load_all() -> bool:
     """Load every function that is called from Python from the cache; false if one has to be compiled."""
-    return all(load_compiled(function, arguments) for function, arguments in _CALLED)
+    loaded = [load_compiled(function, arguments) for function, arguments in _CALLED]  # all, for some may be broken
+    return all(loaded)
 
 
 def compile_all() -> None:

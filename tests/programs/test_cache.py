@@ -1,0 +1,32 @@
+"""The compiled functions on disk: made once, loaded by every job, made anew where they are broken."""
+
+import os
+
+from launch import mpirun
+
+_PROGRAM = """\
+import numpy as np
+import dcomp as dc
+from dcomp.kernels import exchange
+
+total = dc.COMM_WORLD.allreduce(np.ones(2))
+loaded = sum(sum(function.stats.cache_misses.values()) for function, _ in exchange._CALLED) == 0
+print(f"{total} {dc.COMM_WORLD._channel.meeting is not None} {loaded}\\n", end="", flush=True)
+"""
+
+
+def test_made_once_and_mended(tmp_path):
+    """In the second job no function is compiled; in the third, in which files are broken, ranks share memory, too."""
+    path, cache = tmp_path / "program.py", tmp_path / "cache"
+    path.write_text(_PROGRAM)
+    told = []
+    for turn in range(4):
+        done = mpirun(2, path, env={"NUMBA_CACHE_DIR": str(cache)}, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        told.append(sorted(done.stdout.splitlines()))
+        if turn == 1:
+            os.truncate(next(cache.rglob("exchange.call-*.nbi")), 10)
+            os.truncate(next(cache.rglob("exchange.tell-*.nbc")), 0)
+    assert told[1] == told[3] == ["[2. 2.] True True"] * 2, told
+    assert "[2. 2.] True False" in told[0], told
+    assert all(line.startswith("[2. 2.] True") for line in told[2]), told
