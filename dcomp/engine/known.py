@@ -86,7 +86,7 @@ class KnownCalls:
             return MISSED
         if said != w.ELSEWHERE:
             return CARRIED
-        return run_route(channel, made.route.mpi, out if out is not None and is_in_place(x, out) else x, out)
+        return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""

@@ -59,7 +59,7 @@ class SharedRoute:
         )
         # How compiled functions know the result, and x: not before `recognise`.
         self._layout, self._x_layout = layout_of(self.shape or (), self.dtype), np.empty(0, np.int64)
-        entry[w.ARRAY_TYPE], entry[w.LAYOUT] = id(np.ndarray), address_of(self._layout)
+        entry[w.DATA], entry[w.ARRAY_TYPE], entry[w.LAYOUT] = DATA, id(np.ndarray), address_of(self._layout)
         self.x_dtype: np.dtype | None = None
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
@@ -164,7 +164,6 @@ def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:
     if entry is None or channel.meeting is None:
         return None
     entry[w.OF_STATE], entry[w.TOKEN] = channel.meeting.state, token_of(route.terms.claim.packed)
-    entry[w.DATA] = DATA
     return SharedRoute(channel, channel.meeting, route, entry)
 
 
