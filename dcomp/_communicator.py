@@ -216,8 +216,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         Notes
         -----
         It lies in the memory that the node's ranks share (see `dcomp.empty`), on the part of the first; where there is
-        none, or that is full, in an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed.
-        What one rank writes is seen by the others after ``comm.node.barrier()``.
+        none, or that is full, in an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed;
+        after that its memory is other arrays'. What one rank writes is seen by the others after
+        ``comm.node.barrier()``.
         """
         fault: Exception | None = None
         extents: tuple[int, ...] = ()

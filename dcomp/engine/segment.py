@@ -73,14 +73,18 @@ class Segment:
 
         None if the heap is full. Collective over `comm`, of ranks of this node.
         """
-        array, offset = None, None
+        block, offset = None, None
         if comm.rank == 0:
-            array = self.empty(shape, dtype)
-            if array is not None:
-                self.pin(array.base)  # type: ignore[arg-type]
-                offset = address_of(array) - self.base
+            block = self.block(prod(shape) * dtype.itemsize)
+            offset = None if block is None else address_of(block) - self.base
         offset = comm.bcast(offset)
-        return array if offset is None or array is not None else np.ndarray(shape, dtype, self.bytes, offset)
+        if offset is None:
+            return None
+        if block is None:
+            return np.ndarray(shape, dtype, self.bytes, offset)
+        array = np.ndarray(shape, dtype, block)  # only now, for what is wrong with a shape is wrong on all ranks
+        self.pin(block)
+        return array
 
     def let_go(self, array: np.ndarray) -> None:
         """Undo `array_for_all`."""

@@ -296,6 +296,16 @@ def test_wrong_shared_arrays(world, shape, dtype, culprit):
         assert world.allreduce(1) == world.size
 
 
+@pytest.mark.parametrize("shape", [(1,) * 65, (0, 1 << 62, 1 << 62)], ids=["dimensions", "extents"])
+def test_shared_arrays_that_numpy_cannot_make(world, shape):
+    """The same error on every rank, and no one waits."""
+    with all_raise(ValueError, "array|dimension"):
+        world.shared_array(shape)
+    with together():
+        assert world.allreduce(1) == world.size
+        assert not world.shared_array(7).any()
+
+
 @pytest.mark.usefixtures("needs_checks")
 def test_shared_arrays_differ(world):
     if world.size == 1:
