@@ -25,6 +25,7 @@ from ._quick import use_shared_calls
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
 from .engine.requests import run
+from .engine.segment import node_memory
 
 
 class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
@@ -131,7 +132,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             for window in self._windows:
                 window.Free()
             for array in self._shared_arrays:
-                _world_map.segment().let_go(array)
+                _world_map.segment().let_go(array, self.node.size)
             self._shared_arrays.clear()
             for part in (self._node, self._leaders):
                 if part is not None and part is not self:
@@ -215,16 +216,23 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
         Notes
         -----
-        It lies in the memory that the node's ranks share (see `dcomp.empty`), on the part of the first; where there is
-        none, or that is full, in an MPI-3 shared window (MPI-4.1, 12.2.3). It lasts until the communicator is freed;
-        after that its memory is other arrays'. What one rank writes is seen by the others after
-        ``comm.node.barrier()``.
+        It lies in the memory that the node's ranks share (see `dcomp.empty`), on the part of the first, and lasts until
+        the communicator has been freed and no rank has it or a view of it any more. Where there is none, or that is
+        full, it is an MPI-3 shared window (MPI-4.1, 12.2.3), whose memory is gone when the communicator is freed.
+        What one rank writes is seen by the others after ``comm.node.barrier()``.
+
+        Raises
+        ------
+        MemoryError     On every rank, if it is larger than the node's memory.
         """
         fault: Exception | None = None
         extents: tuple[int, ...] = ()
         element = np.dtype(float)
         try:
             extents, element = layout_of(shape, dtype, "shared_array")
+            if prod(extents) * element.itemsize > (limit := node_memory()):
+                told = f"{prod(extents) * element.itemsize} bytes are more than the node's {limit}"
+                fault = MemoryError(f"shared_array: shape {extents} of {element}: {told}")
         except (TypeError, ValueError) as error:
             fault = error
         channel = self._channel
@@ -232,19 +240,24 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
             self._agree("shared_array", fault, dtype=element)
             run(channel, "shared_array", self._compare_shapes(extents))
         node = self.node
+        with node._channel.turn("shared_array"):
+            array = self._array_for(node, extents, element)
+        if node.rank == 0:
+            array[...] = np.zeros((), element)
+        node.barrier()
+        return array
+
+    def _array_for(self, node: "Communicator", extents: tuple[int, ...], element: np.dtype) -> np.ndarray:
         segment = _world_map.segment()
         array = None if segment is None else segment.array_for_all(node._channel.sync, extents, element)
-        if array is not None:
-            self._shared_arrays.append(array)
-        else:
+        if array is None:
             nbytes = prod(extents) * element.itemsize
             window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
             self._windows.append(window)
             memory, _ = window.Shared_query(0)
             array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
-        if node.rank == 0:
-            array[...] = np.zeros((), element)
-        node.barrier()
+        elif node.rank == 0:
+            self._shared_arrays.append(array)
         return array
 
     def _compare_shapes(self, extents: tuple[int, ...]) -> Steps:

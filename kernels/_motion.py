@@ -3,6 +3,7 @@
 from . import words as w
 from ._jit import jit
 from ._memory import combine, copy, copy_streamed, store
+from ._overlap import collide
 from ._signals import (
     all_have_come,
     are_far,
@@ -67,13 +68,13 @@ def carry_small(state):
     elif rule == w.BEFORE:
         last = rank
     function = word(entry, w.FUNCTION)
+    total = payload_of(state, 0, nbytes) + start
     if last == 1:
-        copy(y, payload_of(state, 0, nbytes) + start, length)
-    elif last > 1:
-        first, second = payload_of(state, 0, nbytes) + start, payload_of(state, 1, nbytes) + start
-        combine(function, y, first, second, length // item)
-        for other in range(2, last):
-            combine(function, y, y, payload_of(state, other, nbytes) + start, length // item)
+        copy(y, total, length)
+    for other in range(1, last):  # y may be one array of several ranks: only the result is written there
+        target = y if other == last - 1 else word(state, w.SCRATCH)
+        combine(function, target, total, payload_of(state, other, nbytes) + start, length // item)
+        total = target
     return w.DONE
 
 
@@ -89,12 +90,15 @@ def look_around(state, entry):
         all_receive = all_receive and y_offset(state, other) != w.NOWHERE
         all_shared = all_shared and x_offset(state, other) != w.PRIVATE
     direct = all_shared or (all_receive and not is_fold)
-    if not all_receive and is_fold and word(entry, w.RULE) != w.OWN:  # else no one writes into another's result
-        return w.ELSEWHERE
     if not direct and not is_fold:
         block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
-        if block > (_SENT_ONCE_FAR if are_far(state) else _SENT_ONCE):
-            return w.ELSEWHERE
+        is_sent = block > (_SENT_ONCE_FAR if are_far(state) else _SENT_ONCE)
+    else:  # in a reduction the others write into a rank's result, but for reduce_scatter
+        is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
+    if collide(state, entry, is_sent):
+        return w.COLLIDING
+    if is_sent:
+        return w.ELSEWHERE
     set_word(state, w.DIRECT, direct)
     set_word(state, w.HOW, w.STREAM if word(entry, w.WEIGHT) >= w.STREAMED else how_to_write(state))
     set_word(state, w.PUT, is_fold)  # see `deposit`
@@ -231,22 +235,22 @@ def _fold_chunk(state, entry, chunk, start, end):
     function, row = word(entry, w.FUNCTION), row_of(entry, rank)
     here, y = word(row, w.TO), word(state, w.Y)
     is_mine = rule in (w.ALL, w.OWN) or (rule == w.AT_ROOT and rank == word(entry, w.ROOT))
-    # Where the result is x itself, the first two ranks' sum would fall on what this rank has yet to add.
-    keeps_x = rank == 0 or y != word(state, w.X)
-    in_place = is_mine and keeps_x and word(entry, w.WEIGHT) < w.STREAMED
+    # Not where the last rank's x is its result: the loops are quicker where nothing overlaps but the first and the sum.
+    ends_in_x = rank == size - 1 and y == word(state, w.X)
+    in_place = is_mine and not ends_in_x and word(entry, w.WEIGHT) < w.STREAMED
     for place in range(start, end, piece):
         length = min(piece, end - place)
-        total = y + here + place if in_place else scratch
-        first = _source(state, entry, 0, chunk, start, place)
+        total = _source(state, entry, 0, chunk, start, place)
         if rule == w.BEFORE and size > 1:
-            _deliver(state, 1, here + place, first, length)
+            _deliver(state, 1, here + place, total, length)
         elif rule == w.PREFIX:
-            _deliver(state, 0, here + place, first, length)
+            _deliver(state, 0, here + place, total, length)
         last = size - 1 if rule == w.BEFORE else size
         for other in range(1, last):
-            second = _source(state, entry, other, chunk, start, place)
-            combine(function, total, first, second, length // item)
-            first = total
+            # y may be one array of several ranks: only the result is written there.
+            target = y + here + place if in_place and other == size - 1 else scratch
+            combine(function, target, total, _source(state, entry, other, chunk, start, place), length // item)
+            total = target
             if rule == w.PREFIX:
                 _deliver(state, other, here + place, total, length)
             elif rule == w.BEFORE:

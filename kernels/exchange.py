@@ -48,14 +48,14 @@ def _count(state, entry):
 @jit
 def _carry(state, most):
     """Move the data of a call on which the ranks agree: DONE; WORKING, and call again, also if it has more than `most`
-    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive.
+    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive; COLLIDING: see `collide`.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):
         return carry_small(state)
     if word(state, w.PHASE) == 0:
         said = look_around(state, entry)
-        if said == w.ELSEWHERE:
+        if said in (w.ELSEWHERE, w.COLLIDING):
             _count(state, entry)
         if said != w.DONE:
             return said

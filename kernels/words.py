@@ -28,8 +28,8 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 # The state: this rank's side of a meeting place; int64 each.
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
-    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER,
-) = range(25)  # fmt: skip
+    ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER, HEAPS, HEAP, COLLISION,
+) = range(28)  # fmt: skip
 STATE = 32
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.
@@ -37,16 +37,17 @@ STATE = 32
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
     OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT,
 ) = range(20)  # fmt: skip
-ROWS, ROW = 20, 6
+ROWS, ROW = 20, 8
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
-FROM, LENGTH, TO, THERE, ARRIVING, HERE = range(6)
+# Of both: bytes that the rank sends in all, and receives.
+FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
 NOTHING, MOVE, FOLD = range(3)  # kinds
 ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combination
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
 PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset
-DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED = range(6)  # what the functions say
+DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache

@@ -81,7 +81,7 @@ class KnownCalls:
             wait(is_here, channel, function)
         if said == w.WORKING:
             said = carry(channel, meeting, function)
-        if said == w.UNKNOWN:
+        if said in (w.UNKNOWN, w.COLLIDING):  # the ordinary way tells what is wrong
             self.met = get_ident(), made
             return MISSED
         if said != w.ELSEWHERE:

@@ -41,6 +41,7 @@ class Meeting:
         offsets = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
         self._blocks = offsets + segment.base
+        self._heaps = offsets // segment.heap * segment.heap
         self._scratch = np.empty(2 * w.PIECE, np.uint8)
         state = self._words = np.zeros(w.STATE, np.int64)
         state[w.BASE] = segment.base
@@ -48,6 +49,7 @@ class Meeting:
         state[w.SPINS], state[w.YIELDS] = _CROWDED if is_crowded else _APART
         state[w.BLOCKS] = address_of(self._blocks)
         state[w.SEGMENT] = segment.nbytes
+        state[w.HEAPS], state[w.HEAP] = address_of(self._heaps), segment.heap
         state[w.SCRATCH] = address_of(self._scratch)
         state[w.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(state)
@@ -125,6 +127,12 @@ class Meeting:
     def combined(self) -> int:
         """What tells all ranks' tokens, of the exchange that has ended."""
         return int(self._words[w.COMBINED])
+
+    @property
+    def collision(self) -> tuple[int, int, str]:
+        """After COLLIDING: a rank that would receive into the array of another, and which of that."""
+        ranks, sends = divmod(int(self._words[w.COLLISION]), 2)
+        return *divmod(ranks, self._size), "sends" if sends else "receives"
 
     @property
     def verdict(self) -> bytes | None:

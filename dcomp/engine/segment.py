@@ -6,6 +6,7 @@ no name in any directory, so nothing of it can be left behind, whatever ends the
 
 import ctypes
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ class Segment:
         self._end = heap * (index + 1)
         self._pools: dict[int, _Pool] = {}
         self._pinned: list[np.ndarray] = []
+        self._left: list[tuple[np.ndarray, Any]] = []  # arrays for all that were let go, and where their users are
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
         """A new array in this rank's heap; None if the heap is full.
@@ -69,26 +71,45 @@ class Segment:
         return make
 
     def array_for_all(self, comm: MPI.Intracomm, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-        """A new array in the heap of the first rank of `comm`, the same memory on all its ranks, until it is let go.
+        """A new array in the heap of the first rank of `comm`, the same memory on all its ranks.
 
-        None if the heap is full. Collective over `comm`, of ranks of this node.
+        The first rank keeps it until `let_go`, and then until none of the others has it or a view of it any more: each
+        has a byte behind the array that is 1 until then. None if the heap is full. Collective over `comm`, of ranks of
+        this node.
         """
-        block, offset = None, None
+        nbytes = prod(shape) * dtype.itemsize
+        block: Any = None
+        offset: int | None = None
         if comm.rank == 0:
-            block = self.block(prod(shape) * dtype.itemsize)
-            offset = None if block is None else address_of(block) - self.base
+            self._reclaim()
+            block = self.block(nbytes + comm.size)
+            if block is not None:
+                block[nbytes + 1 : nbytes + comm.size] = 1
+                offset = address_of(block) - self.base
         offset = comm.bcast(offset)
         if offset is None:
             return None
-        if block is None:
-            return np.ndarray(shape, dtype, self.bytes, offset)
+        if comm.rank != 0:
+            block = _bytes_at(self.base + offset, nbytes + comm.size)
+            finish = weakref.finalize(block, _leave, self.base + offset + nbytes + comm.rank, os.getpid())
+            finish.atexit = False
         array = np.ndarray(shape, dtype, block)  # only now, for what is wrong with a shape is wrong on all ranks
-        self.pin(block)
+        if comm.rank == 0:
+            self.pin(array.base)  # type: ignore[arg-type]
         return array
 
-    def let_go(self, array: np.ndarray) -> None:
-        """Undo `array_for_all`."""
-        self.unpin(array.base)  # type: ignore[arg-type]
+    def let_go(self, array: np.ndarray, users: int) -> None:
+        """On the rank that keeps it: give an `array_for_all` of so many ranks free when nobody uses it any more."""
+        self._left.append((array.base[array.nbytes : array.nbytes + users], array.base))
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Give those arrays free that other ranks have left."""
+        for one in self._left.copy():
+            users, block = one
+            if not users.any():
+                self.unpin(block)
+                self._left = [other for other in self._left if other is not one]
 
     def _pool(self, size: int) -> "_Pool":
         return self._pools.get(size) or self._pools.setdefault(size, _Pool())
@@ -122,6 +143,8 @@ class Segment:
         """A block from new memory, or a free one that is larger: of large ones up to twice the size, else any."""
         nbytes = max(size, _HUGE)
         is_full = self._top + nbytes > self._end
+        if is_full:
+            self._reclaim()
         if is_full or size >= _HUGE:
             for other in sorted(self._pools):
                 if size < other and (is_full or other <= 2 * size):
@@ -170,6 +193,12 @@ class _Pool:
             if getrefcount(block) == _FREE:
                 return block
         return None
+
+
+def _leave(address: int, owner: int) -> None:
+    """Take this rank off the users of an array; a forked child is none."""
+    if os.getpid() == owner:
+        ctypes.c_char.from_address(address).value = b"\0"
 
 
 def _bytes_at(address: int, nbytes: int) -> np.ndarray:
@@ -237,7 +266,7 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
     heap : bytes per rank, or None: half of the node's memory, shared out evenly
     """
     if heap is None:
-        heap = _memory() // (2 * node.size)
+        heap = node_memory() // (2 * node.size)
     heap = int(node.allreduce(heap, MPI.MIN)) // _HUGE * _HUGE
     if heap < _LEAST:
         return None, f"{heap >> 20} MiB of shared memory per rank are too little: it takes {_LEAST >> 20} (DCOMP_HEAP)"
@@ -275,7 +304,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _memory() -> int:
+def node_memory() -> int:
     """Bytes of memory that the ranks of this node may use: the machine's, or what their control group allows."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

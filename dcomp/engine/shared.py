@@ -96,7 +96,18 @@ class SharedRoute:
         sent, received = self._begin(x, out)
         said = carry(self.channel, self.meeting, self.terms.function)
         del sent  # was read until now
+        if said == w.COLLIDING:
+            raise self._collision()
         return self.mpi.run(x, out) if said == w.ELSEWHERE else self._end(x, out, received)
+
+    def _collision(self) -> ValueError:
+        receiver, other, does = self.meeting.collision
+        where = f"of {self.channel.size} on {self.channel.name}"
+        return ValueError(
+            f"{self.terms.function}: out must not overlap what another rank sends or receives; got an out on rank "
+            f"{receiver} that shares memory with what rank {other} {does} ({where}). In a shared_array give every rank "
+            "a part of its own, or use another array"
+        )
 
     def move(self, x: np.ndarray | None, out: np.ndarray | None) -> Steps:
         """The same of a small non-blocking call; steps."""
@@ -142,7 +153,7 @@ class SharedRoute:
 
 
 def carry(channel: Channel, meeting: Meeting, function: str) -> int:
-    """Move the data to the end: DONE, or ELSEWHERE."""
+    """Move the data to the end: DONE; ELSEWHERE, or COLLIDING, and nothing has been moved."""
     said = exchange.carry(meeting.state)
     if said == w.WORKING:
 
@@ -210,6 +221,8 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     if name == "bcast":
         total = prod(route.shape or ()) * item
         entry[w.RULE], entry[w.WEIGHT] = w.AT_ROOT, total
+        rows[root, w.SENDS] = total
+        rows[:, w.RECEIVES] = total
         if rank == root:
             rows[:, w.LENGTH] = total
             rows[root, w.LENGTH] = 0
@@ -221,7 +234,7 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
             return None
         total = prod(terms.x_shape or ()) * item
         block = total // size
-        entry[w.WEIGHT] = total
+        entry[w.WEIGHT] = rows[:, w.SENDS] = rows[:, w.RECEIVES] = total
         rows[:, w.LENGTH] = rows[:, w.ARRIVING] = block
         rows[:, w.FROM] = rows[:, w.HERE] = np.arange(size) * block
         rows[:, w.TO] = rows[:, w.THERE] = rank * block
@@ -235,10 +248,13 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     total = entry[w.WEIGHT] = int(lengths.sum())
     if name == "scatter":
         entry[w.RULE] = w.AT_ROOT
+        rows[root, w.SENDS], rows[:, w.RECEIVES] = total, lengths
         if rank == root:
             rows[:, w.LENGTH], rows[:, w.FROM] = lengths, starts
         rows[root, w.ARRIVING], rows[root, w.THERE] = lengths[rank], starts[rank]
         return total, int(lengths.max())
+    rows[:, w.SENDS] = lengths
+    rows[:, w.RECEIVES] = total  # on whoever does
     if name == "gather":
         rows[root, w.LENGTH], rows[root, w.TO] = lengths[rank], starts[rank]
     else:
@@ -255,6 +271,7 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     if terms.row.name == "exscan" and terms.size == 2:  # combines nothing: the second gets what the first has
         total = prod(terms.x_shape or ()) * item
         entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
+        rows[0, w.SENDS] = rows[1, w.RECEIVES] = total
         rows[1 - terms.rank, w.LENGTH if terms.rank == 0 else w.ARRIVING] = total
         return total, total
     function = fold_function(terms.op, route.native)
@@ -267,12 +284,13 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
         shape = terms.x_shape or (1,)
         step = prod(shape) // max(shape[terms.axis], 1) * item
         lengths = np.array(route.agreed.counts, np.int64) * step
-        rows[:, w.FROM] = np.array(displacements(route.agreed.counts), np.int64) * step
+        rows[:, w.FROM], rows[:, w.RECEIVES] = np.array(displacements(route.agreed.counts), np.int64) * step, lengths
     else:
         line = max(64 // item, 1)  # slices begin at cache lines
         elements = np.array(block_counts(-(-(total // item) // line), terms.size), np.int64) * line
         starts = np.minimum(np.array(displacements(tuple(elements)), np.int64), total // item)
         lengths = np.minimum(elements, total // item - starts) * item
         rows[:, w.FROM] = rows[:, w.TO] = starts * item
-    rows[:, w.LENGTH] = lengths
+        rows[:, w.RECEIVES] = total
+    rows[:, w.LENGTH], rows[:, w.SENDS] = lengths, total
     return total, int(lengths.max())

@@ -306,6 +306,14 @@ def test_shared_arrays_that_numpy_cannot_make(world, shape):
         assert not world.shared_array(7).any()
 
 
+@pytest.mark.parametrize("shape", [(1 << 45,), (1 << 60,)], ids=["TiB", "EiB"])
+def test_shared_arrays_that_no_memory_holds(world, shape):
+    with all_raise(MemoryError, "shared_array: shape .* more than the node"):
+        world.shared_array(shape)
+    with together():
+        assert not world.shared_array(7).any()
+
+
 @pytest.mark.usefixtures("needs_checks")
 def test_shared_arrays_differ(world):
     if world.size == 1:

@@ -10,6 +10,7 @@ from oracle import seed_of
 from parallel import all_raise, together
 
 import dcomp as dc
+from dcomp import _world_map
 
 REDUCTIONS = ["reduce", "allreduce", "reduce_scatter", "scan", "exscan"]
 #: Elements of 8 bytes on either side of 88 B, 2 KiB, 8 KiB, 256 KiB and of what is combined in several chunks.
@@ -518,3 +519,114 @@ def test_a_forked_child_has_its_results_to_itself(world):
         assert os.waitstatus_to_exitcode(status) == 0
         assert (kept == world.size + 1).all()
         assert all((one == 5 * world.size).all() for one in later)
+
+
+@pytest.fixture
+def node(world):
+    """The ranks of a node, which share memory."""
+    if _world_map.segment() is None:
+        pytest.skip("without shared memory a shared_array is a window of MPI's, which no collective knows of")
+    return world.node
+
+
+@pytest.mark.parametrize("n", [3, 200, 5000, 70001])
+def test_results_in_one_array_of_all_ranks(node, n):
+    """Where every rank gets the same, it may be written to one place, and to where all read it."""
+    x = np.arange(n) * 2.0
+    with together(), node.dup() as comm:
+        array, other, rows = comm.shared_array(n), comm.shared_array(n), comm.shared_array((comm.size, n))
+
+        def fill():
+            comm.barrier()
+            if comm.rank == 0:
+                array[...], other[...] = x, -1
+            comm.barrier()
+
+        for _ in range(3):
+            fill()
+            assert_same(comm.allreduce(array, out=array), x * comm.size)
+            fill()
+            assert_same(comm.allreduce(array, out=other), x * comm.size)
+            assert_same(comm.allreduce(x, out=other), x * comm.size)
+            rows[comm.rank] = x
+            assert_same(comm.allreduce(rows[comm.rank], out=rows[(comm.rank + 1) % comm.size]), x * comm.size)
+            fill()
+            comm.reduce(array, out=array if comm.rank == 0 else None)
+            comm.barrier()
+            assert_same(array, x * comm.size)
+            fill()
+            comm.bcast(array if comm.rank == 0 else None, out=other if comm.rank > 0 else None)
+            comm.barrier()
+            if comm.size > 1:
+                assert_same(other, x)
+
+
+@pytest.mark.parametrize("n", [20000, 70001])
+def test_what_another_rank_sends_is_not_received_into(node, n):
+    """An error on every rank, also of a call made before, and the communicator goes on."""
+    if node.size == 1:
+        pytest.skip("one rank has no other")
+    n -= n % node.size
+    whole = node.dup()
+    array, other = whole.shared_array(n), whole.shared_array((node.size, n))
+    line, block = other.reshape(-1), n // whole.size
+    array[whole.block(n)] = whole.rank
+    whole.barrier()
+    wrong = [
+        lambda: whole.scan(array, out=array),
+        lambda: whole.scan(other[whole.rank], out=array),
+        lambda: whole.allreduce(np.ones(n), out=line[whole.rank : whole.rank + n]),
+        lambda: whole.allreduce(np.ones(n), out=line[1 : n + 1]) if whole.rank else whole.allreduce(line[:n]),
+        lambda: whole.alltoall(other[whole.rank], out=array),
+        lambda: whole.reduce_scatter(other[0], out=other[1][:block]),
+        lambda: whole.scatter(array if whole.rank == 0 else None, out=line[whole.rank : whole.rank + block]),
+        lambda: whole.gather(other[-bool(whole.rank)][:block], out=other[-1] if whole.rank == 0 else None),
+    ]
+    for call in wrong:
+        for _ in range(3):
+            with all_raise(ValueError, "out must not overlap what another rank"):
+                call()
+        with together():
+            assert (array[whole.block(n)] == whole.rank).all()
+            assert not other.any()
+            assert whole.allreduce(1) == whole.size
+    with together():
+        right = whole.allreduce(array, out=other[whole.rank])
+        expected = np.repeat(np.arange(whole.size), block) * float(whole.size)
+        assert_same(right, expected)
+        whole.free()
+
+
+def test_a_shared_array_outlives_its_communicator(node):
+    """Its memory is not used again before no rank has it, or a view of it, any more."""
+    n = 30000
+    with together():
+        kept = []
+        for turn in range(12):
+            with node.dup() as comm:
+                array = comm.shared_array(n)
+                assert not array.any()
+                comm.barrier()
+                array[comm.block(n)] = turn
+                comm.barrier()
+            if (turn + node.rank) % node.size == 0:  # one rank alone keeps it
+                kept.append((turn, array[1:-1]))
+            del array
+            node.barrier()
+            for was, view in kept:
+                assert (view == was).all()
+            if turn == 8:
+                kept.clear()
+        kept.clear()
+
+
+def test_shared_arrays_that_are_left_are_used_again(node):
+    """Also where the variable is not deleted before the next is made."""
+    with together():
+        places = set()
+        for _ in range(10):
+            with node.dup() as comm:
+                array = comm.shared_array(3_000_000)  # larger than what other tests leave
+            places.add(array.__array_interface__["data"][0])
+            node.barrier()
+        assert len(places) <= 3
