@@ -100,7 +100,8 @@ class Segment:
 
     def let_go(self, array: np.ndarray, users: int) -> None:
         """On the rank that keeps it: give an `array_for_all` of so many ranks free when nobody uses it any more."""
-        self._left.append((array.base[array.nbytes : array.nbytes + users], array.base))
+        block: Any = array.base
+        self._left.append((block[array.nbytes : array.nbytes + users], block))
         self._reclaim()
 
     def _reclaim(self) -> None:
