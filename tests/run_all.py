@@ -27,6 +27,8 @@ _OTHERWISE = (
     (3, {"DCOMP_ENGINE": "mpi"}),
     (4, {"DCOMP_RANKS_PER_NODE": "2"}),
 )
+#: Several tests at a time, of those that mostly wait for what they have started.
+_SEVERAL = ("-n", "3", "--dist", "worksteal")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
 _ENV = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
@@ -75,14 +77,14 @@ def _all_runs(
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Names, commands and settings of the runs of pytest."""
     options = [] if with_documents else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
-    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *options], {}
+    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *_SEVERAL, *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
         yield f"{n} rank{'s' * (n > 1)}", _pytest(python, mpi, n, TESTS / "mpi"), settings
     for n, settings in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
         yield f"{n} ranks, {name}", _pytest(python, mpi, n, TESTS / "mpi"), settings
-    yield "whole programs", _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), {}
+    yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
 
 
