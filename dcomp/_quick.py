@@ -63,7 +63,7 @@ def _blocking(channel: Any, known: Any) -> Callable:
     """What makes a blocking call that has been made before."""
     from .engine.known import CARRIED
 
-    go, go_on, unstarted, copyto = known.call, known.go_on, channel.unstarted, np.copyto
+    go, go_on, is_shared, unstarted, copyto = known.call, known.go_on, known.is_shared, channel.unstarted, np.copyto
 
     def attempt(made: Any, x: Any, out: Any) -> Any:
         """The result; MISSED if the call has to go the ordinary way.
@@ -80,18 +80,18 @@ def _blocking(channel: Any, known: Any) -> Callable:
                     return MISSED
                 said = go(entry, x, None, None)
             else:
-                y = make(shape, dtype) if out is None or copies else out
-                said = go(entry, x, y if identity is None else None, out)
+                y = make(shape, dtype) if out is None or (copies and not is_shared(entry, out)) else out
+                said = go(entry, x, y if identity is None or is_shared(entry, y) else None, out)
             if said:
-                result = go_on(said, made, x, out)
+                result = go_on(said, made, x, out, y)
                 if result is not CARRIED:
                     return result
+            elif identity is not None:
+                y[...] = identity
         except BaseException:  # on this rank alone: whether the others have met it is not known
             channel.interrupt("a call")
             raise
-        if identity is not None:
-            y[...] = identity
-        elif copies and out is not None:
+        if copies and out is not None and out is not y:
             copyto(out, y)
             return out
         return x if returns_x else y
@@ -109,7 +109,7 @@ def _barrier(channel: Any, known: Any) -> Callable:
         if made is not None and not unstarted:
             try:
                 said = go(made.entry, None, None, None)
-                if not said or go_on(said, made, None, None) is not MISSED:
+                if not said or go_on(said, made, None, None, None) is not MISSED:
                     return
             except BaseException:
                 channel.interrupt("barrier")

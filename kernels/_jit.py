@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def load_compiled(function: Any, signature: tuple) -> bool:
         try:
             result = function._cache._load_overload(signature, function.targetctx)
         except Exception:  # a file is broken, as after a full disk: it is written anew
-            function._cache.flush()
+            with suppress(OSError):  # nor can it be written
+                function._cache.flush()
             return False
         if result is None:
             return False

@@ -18,6 +18,7 @@ _LINE = ir.VectorType(_I64, 8)  # 64 bytes, a cache line
 _IS_X86 = platform.machine() in ("x86_64", "AMD64")
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
+process_vm_readv = types.ExternalFunction("process_vm_readv", types.int64(types.int32, *[types.int64] * 5))
 
 
 def _pointer(builder, address, to=_I64):

@@ -2,7 +2,7 @@
 
 from . import words as w
 from ._jit import jit
-from ._memory import combine, copy, copy_streamed, store
+from ._memory import combine, copy, copy_streamed, peek, poke, process_vm_readv, store
 from ._overlap import collide
 from ._signals import (
     all_have_come,
@@ -20,8 +20,8 @@ from ._signals import (
 )
 from .words import set_word, word
 
-# Bytes of a block that MPI moves better, from ordinary memory to ordinary memory: it copies once, by way of the kernel.
-_SENT_ONCE, _SENT_ONCE_FAR = 4 << 20, 128 << 10
+# Bytes of a block, from ordinary memory to ordinary memory, that is better copied once by way of the kernel.
+_ONCE, _ONCE_FAR = 4 << 20, 128 << 10
 
 
 @jit
@@ -34,7 +34,7 @@ def deposit(state, entry, x):
             copy(payload_of(state, rank, longest), x, nbytes)
         else:
             send(how_to_write(state), payload_of(state, rank, longest), x, nbytes)
-    elif word(entry, w.KIND) == w.FOLD and offset_of(state, x) == w.PRIVATE:
+    elif word(entry, w.KIND) == w.FOLD and offset_of(state, x) < 0:
         _put_in(state, entry, x, 0)
 
 
@@ -49,6 +49,8 @@ def carry_small(state):
     for other in range(size):
         if not has_told(state, other):
             return w.WORKING
+    if collide(state, entry):
+        return w.COLLIDING
     if y == 0:
         return w.DONE
     longest = word(entry, w.CHUNK)  # of all payloads: all ranks put theirs in the same kind of place
@@ -71,7 +73,7 @@ def carry_small(state):
     total = payload_of(state, 0, nbytes) + start
     if last == 1:
         copy(y, total, length)
-    for other in range(1, last):  # y may be one array of several ranks: only the result is written there
+    for other in range(1, last):  # a plan's y may be one array of several ranks: only the result is written there
         target = y if other == last - 1 else word(state, w.SCRATCH)
         combine(function, target, total, payload_of(state, other, nbytes) + start, length // item)
         total = target
@@ -88,14 +90,18 @@ def look_around(state, entry):
     all_shared, all_receive = True, True
     for other in range(size):
         all_receive = all_receive and y_offset(state, other) != w.NOWHERE
-        all_shared = all_shared and x_offset(state, other) != w.PRIVATE
+        all_shared = all_shared and x_offset(state, other) >= 0
     direct = all_shared or (all_receive and not is_fold)
-    if not direct and not is_fold:
-        block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
-        is_sent = block > (_SENT_ONCE_FAR if are_far(state) else _SENT_ONCE)
-    else:  # in a reduction the others write into a rank's result, but for reduce_scatter
-        is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
-    if collide(state, entry, is_sent):
+    # In a reduction the others write into a rank's result, but for reduce_scatter.
+    is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
+    if (
+        not direct
+        and not is_fold
+        and word(entry, w.ROUNDS) * word(entry, w.CHUNK) > (_ONCE_FAR if are_far(state) else _ONCE)
+    ):
+        direct = word(state, w.PIDS) != 0
+        is_sent = not direct
+    if collide(state, entry):
         return w.COLLIDING
     if is_sent:
         return w.ELSEWHERE
@@ -110,15 +116,15 @@ def look_around(state, entry):
 @jit
 def _goes_through_ring(state, source, dest):
     """Whether a block can neither be read where it is nor written where it belongs."""
-    return x_offset(state, source) == w.PRIVATE and y_offset(state, dest) == w.NOWHERE
+    return x_offset(state, source) < 0 and y_offset(state, dest) == w.NOWHERE
 
 
 @jit
 def move(state, entry):
-    """Send the blocks that go straight from x into a result.
+    """Send the blocks that go straight from x into a result; False: a rank's memory could not be read, try again.
 
-    Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is a
-    block there for a result that is not.
+    Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is any
+    block for a result that is not in the segment.
     """
     size, rank, base = word(state, w.SIZE), word(state, w.RANK), word(state, w.BASE)
     x, y, how = word(state, w.X), word(state, w.Y), word(state, w.HOW)
@@ -138,6 +144,31 @@ def move(state, entry):
         source = x_offset(state, other)
         if arriving and source >= 0 and (from_root or y_offset(state, rank) == w.NOWHERE):
             copy(y + word(row, w.HERE), base + source + word(row, w.THERE), arriving)
+        elif (
+            arriving
+            and word(state, w.DIRECT)
+            and _goes_through_ring(state, other, rank)
+            and not _read(state, other, y + word(row, w.HERE), word(row, w.THERE) - source, arriving)
+        ):
+            return False
+    return True
+
+
+@jit
+def _read(state, rank, target, source, nbytes):
+    """Copy from another rank's own memory, by way of the kernel; False if it could not be read, as of a dead one."""
+    here, there = state + 8 * w.VECTORS, state + 8 * w.VECTORS + 16  # address and length
+    done = 0
+    while done < nbytes:
+        poke(here, target + done)
+        poke(there, source + done)
+        poke(here + 8, nbytes - done)
+        poke(there + 8, nbytes - done)
+        moved = process_vm_readv(peek(word(state, w.PIDS) + 8 * rank), here, 1, there, 1, 0)
+        if moved <= 0:
+            return False
+        done += moved
+    return True
 
 
 @jit
@@ -184,7 +215,7 @@ def flow(state, entry):
         while ahead <= chunk + 1 and ahead < rounds:
             if ahead >= slots and not all_have_come(state, w.FINISHED, before + ahead - slots + 1):
                 return False
-            if not direct and x_offset(state, rank) == w.PRIVATE:
+            if not direct and x_offset(state, rank) < 0:
                 _put_in(state, entry, word(state, w.X), ahead)
             ahead += 1
             store(block + w.COPIED, before + ahead)
@@ -247,7 +278,6 @@ def _fold_chunk(state, entry, chunk, start, end):
             _deliver(state, 0, here + place, total, length)
         last = size - 1 if rule == w.BEFORE else size
         for other in range(1, last):
-            # y may be one array of several ranks: only the result is written there.
             target = y + here + place if in_place and other == size - 1 else scratch
             combine(function, target, total, _source(state, entry, other, chunk, start, place), length // item)
             total = target

@@ -8,17 +8,17 @@ from .words import set_word, word
 
 
 @jit
-def collide(state, entry, is_sent):
+def collide(state, entry):
     """Whether a rank would receive into what another sends, or into what another receives: the same answer on all
     ranks; COLLISION tells whose. Cost: a look at each rank's places, and at each pair where one is in another's heap.
 
-    Where all receive the same, it may be in one array, and that may be what they send; but not if MPI sends it.
+    Blocks that are the same for all may go into one array, and the root's be in it. Not so what is combined, for MPI
+    would do that in the array itself.
     """
     if not _are_shared(state):
         return False
-    rule, is_fold = word(entry, w.RULE), word(entry, w.KIND) == w.FOLD
-    same_result = not is_sent and (word(entry, w.SAME) or (is_fold and rule in (w.ALL, w.AT_ROOT)))
-    same_x = same_result and (is_fold or rule == w.AT_ROOT)  # not of allgather, in which each sends a part
+    same_result = word(entry, w.SAME)
+    same_x = same_result and word(entry, w.RULE) == w.AT_ROOT  # not of allgather, in which each sends a part
     size = word(state, w.SIZE)
     for first in range(size):
         y, y_bytes = y_offset(state, first), word(row_of(entry, first), w.RECEIVES)

@@ -82,9 +82,11 @@ def all_arrived(state):
 
 @jit
 def offset_of(state, address):
-    """Where an address lies in the segment; PRIVATE if it does not."""
+    """Where an address lies in the segment; else a negative number: minus the address, or PRIVATE if it is 0."""
     offset = address - word(state, w.BASE)
-    return offset if 0 <= offset < word(state, w.SEGMENT) else w.PRIVATE
+    if 0 <= offset < word(state, w.SEGMENT):
+        return offset
+    return -address if address != 0 else w.PRIVATE
 
 
 @jit

@@ -62,8 +62,8 @@ def _carry(state, most):
     if word(entry, w.WEIGHT) > most:
         return w.WORKING
     if word(state, w.PHASE) == 1:
-        if word(entry, w.KIND) == w.MOVE:
-            move(state, entry)
+        if word(entry, w.KIND) == w.MOVE and not move(state, entry):
+            return w.WORKING
         set_word(state, w.PHASE, 2)
     if word(state, w.PHASE) == 2:
         if not flow(state, entry):
@@ -185,13 +185,16 @@ def call(entry, x, y, out):
 
 @jit
 def _compare(state):
-    """When all have arrived: DONE, and a small call is carried out; UNKNOWN; WAITING, for where a rank's array is."""
+    """When all have arrived: DONE, and a small call is carried out; UNKNOWN; WAITING, for where a rank's array is;
+    COLLIDING.
+    """
     entry = word(state, w.ENTRY)
     if word(state, w.COMBINED) != word(entry, w.EXPECTED):
         return w.UNKNOWN
-    if word(entry, w.IS_SMALL) and carry_small(state) != w.DONE:
-        return w.WAITING
-    return w.DONE
+    if not word(entry, w.IS_SMALL):
+        return w.DONE
+    said = carry_small(state)
+    return w.WAITING if said == w.WORKING else said
 
 
 @jit
@@ -219,7 +222,7 @@ def begin(entry, x, y, out, has_turn):
 
 @jit_briefly
 def glance(state):
-    """`begin`, after WAITING: WAITING; DONE; UNKNOWN, if the ranks' tokens together are not the expected ones."""
+    """`begin`, after WAITING: WAITING; DONE; COLLIDING; UNKNOWN, if the ranks' tokens together are not the expected."""
     return _glance(state)
 
 
@@ -246,6 +249,15 @@ def look(entry, value):
     if _can_hold_result(entry, address):
         return data
     return -data if _is_x(entry, address) else 0
+
+
+@jit_briefly
+def is_shared(entry, value):
+    """Whether an object is an array that can receive the result, in the segment."""
+    address = address_of(value)
+    if not _can_hold_result(entry, address):
+        return False
+    return offset_of(word(entry, w.OF_STATE), peek(address + word(entry, w.DATA))) >= 0
 
 
 @jit_briefly
@@ -319,6 +331,7 @@ _CALLED = (
     (settle, (int64,)),
     (take, (int64,)),
     (look, (int64, any_object)),
+    (is_shared, (int64, any_object)),
     (sends, (int64, any_object)),
     (resume, (int64,)),
     (carry, (int64,)),

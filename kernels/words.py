@@ -29,8 +29,9 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
     ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER, HEAPS, HEAP, COLLISION,
-) = range(28)  # fmt: skip
-STATE = 32
+    PIDS, VECTORS,
+) = range(30)  # fmt: skip
+STATE = 40  # VECTORS are four
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
@@ -46,7 +47,7 @@ NOTHING, MOVE, FOLD = range(3)  # kinds
 ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combination
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
-PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset
+PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset; an address elsewhere is told as a negative number
 DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache

@@ -48,10 +48,10 @@ class KnownCalls:
         self.made: dict[tuple, Made] = {}
         # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
         self.met: tuple[int, Made] | None = None
-        self.call = exchange.entry_point(exchange.call)
+        self.call, self.is_shared = exchange.entry_point(exchange.call), exchange.entry_point(exchange.is_shared)
 
-    def go_on(self, said: int, made: Made, x: Any, out: Any) -> Any:
-        """Bring a call to its end that `exchange.call` could not end, and give the turn back.
+    def go_on(self, said: int, made: Made, x: Any, out: Any, y: Any) -> Any:
+        """Bring a call to its end that `exchange.call` could not end, and give the turn back; y receives the result.
 
         CARRIED, if the data is where it belongs. MISSED, if it was refused; also, and the turn is kept, if the ranks
         make another call than they did before. Else the result, which came through MPI.
@@ -59,7 +59,7 @@ class KnownCalls:
         if said == w.REFUSED:
             return MISSED
         try:
-            result = self._end(said, made, x, out)
+            result = self._end(said, made, x, out, y)
         except BaseException:  # on this rank alone, as from a handler of a signal
             self.channel.interrupt(made.route.terms.function)
             raise
@@ -67,7 +67,7 @@ class KnownCalls:
             self.meeting.give_turn()
         return result
 
-    def _end(self, said: int, made: Made, x: Any, out: Any) -> Any:
+    def _end(self, said: int, made: Made, x: Any, out: Any, y: Any) -> Any:
         channel, meeting, function = self.channel, self.meeting, made.route.terms.function
         if said == w.WAITING:
 
@@ -80,7 +80,13 @@ class KnownCalls:
 
             wait(is_here, channel, function)
         if said == w.WORKING:
+            # What no other rank can read is filled while they read x.
+            is_early = made.identity is not None and (out is None or not self.is_shared(made.entry, out))
+            if is_early:
+                y[...] = made.identity
             said = carry(channel, meeting, function)
+            if said == w.DONE and made.identity is not None and not is_early:
+                y[...] = made.identity
         if said in (w.UNKNOWN, w.COLLIDING):  # the ordinary way tells what is wrong
             self.met = get_ident(), made
             return MISSED

@@ -23,6 +23,7 @@ from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_
 from .shared import SharedRoute
 
 _begin, _sends = exchange.entry_point(exchange.begin), exchange.entry_point(exchange.sends)
+_is_shared = exchange.entry_point(exchange.is_shared)
 _UNBEGUN = -1  # earlier calls come first
 _FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 
@@ -50,7 +51,7 @@ class KnownRequest(Request):
                 self.have_met()
             if self._said in (w.WAITING, w.DONE):
                 return self._said == w.DONE
-            self._ordinary = self._as_ordinary(has_met=self._said == w.UNKNOWN)
+            self._ordinary = self._as_ordinary(has_met=self._said in (w.UNKNOWN, w.COLLIDING))
         return self._ordinary.start_if_agreed()
 
     def have_met(self) -> None:
@@ -164,7 +165,7 @@ def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
 
 def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:
     x, y, out = arrays
-    receives = y is not None and made.identity is None
+    receives = y is not None and (made.identity is None or _is_shared(made.entry, y))
     return _begin(made.entry, x, y if receives else None, out, has_turn)
 
 

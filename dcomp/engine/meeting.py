@@ -49,6 +49,8 @@ class Meeting:
         state[w.SPINS], state[w.YIELDS] = _CROWDED if is_crowded else _APART
         state[w.BLOCKS] = address_of(self._blocks)
         state[w.SEGMENT] = segment.nbytes
+        self._pids = segment.pids[offsets // segment.heap]
+        state[w.PIDS] = address_of(self._pids) if self._pids.all() else 0
         state[w.HEAPS], state[w.HEAP] = address_of(self._heaps), segment.heap
         state[w.SCRATCH] = address_of(self._scratch)
         state[w.SINCE] = 1 << 62  # the first call that is not small probes

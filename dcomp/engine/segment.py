@@ -37,16 +37,18 @@ class Segment:
     heap : int       Bytes of each rank's heap.
     nbytes : int     Of all heaps together.
     bytes : array of uint8     The memory itself.
+    pids : array of int64      The processes of all ranks, if they can read each other's own memory; else zeros.
     """
 
     def __init__(self, base: int, heap: int, index: int, ranks: int) -> None:
+        self.pids = np.zeros(ranks, np.int64)
         self.base, self.heap, self.nbytes = base, heap, heap * ranks
         self.bytes = _bytes_at(base, self.nbytes)
         self._top = heap * index + index * _STAGGER
         self._end = heap * (index + 1)
         self._pools: dict[int, _Pool] = {}
-        self._pinned: list[np.ndarray] = []
-        self._left: list[tuple[np.ndarray, Any]] = []  # arrays for all that were let go, and where their users are
+        self._pinned: dict[int, np.ndarray] = {}  # by their ids, as threads may change it at the same time
+        self._left: dict[int, np.ndarray] = {}  # of arrays for all that were let go: who uses them still
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
         """A new array in this rank's heap; None if the heap is full.
@@ -91,26 +93,26 @@ class Segment:
             return None
         if comm.rank != 0:
             block = _bytes_at(self.base + offset, nbytes + comm.size)
-            finish = weakref.finalize(block, _leave, self.base + offset + nbytes + comm.rank, os.getpid())
-            finish.atexit = False
         array = np.ndarray(shape, dtype, block)  # only now, for what is wrong with a shape is wrong on all ranks
         if comm.rank == 0:
-            self.pin(array.base)  # type: ignore[arg-type]
+            self.pin(block)
+        else:
+            finish = weakref.finalize(block, _leave, self.base + offset + nbytes + comm.rank, os.getpid())
+            finish.atexit = False
         return array
 
     def let_go(self, array: np.ndarray, users: int) -> None:
         """On the rank that keeps it: give an `array_for_all` of so many ranks free when nobody uses it any more."""
         block: Any = array.base
-        self._left.append((block[array.nbytes : array.nbytes + users], block))
+        self._left[id(block)] = block[array.nbytes : array.nbytes + users]
         self._reclaim()
 
     def _reclaim(self) -> None:
         """Give those arrays free that other ranks have left."""
-        for one in self._left.copy():
-            users, block = one
+        for key, users in list(self._left.items()):
             if not users.any():
-                self.unpin(block)
-                self._left = [other for other in self._left if other is not one]
+                self._pinned.pop(key, None)
+                self._left.pop(key, None)
 
     def _pool(self, size: int) -> "_Pool":
         return self._pools.get(size) or self._pools.setdefault(size, _Pool())
@@ -124,34 +126,37 @@ class Segment:
 
     def pin(self, block: np.ndarray) -> None:
         """Keep a block until `unpin`, whoever forgets it: others may be looking at it."""
-        self._pinned.append(block)
+        self._pinned[id(block)] = block
 
     def unpin(self, block: np.ndarray) -> None:
         """Undo `pin`."""
-        self._pinned = [one for one in self._pinned if one is not block]
+        self._pinned.pop(id(block), None)
 
     def own(self) -> None:
         """In a forked child: move living results into memory of the child's own, at the same addresses."""
         for pool in self._pools.values():
             for index in range(len(pool.blocks)):
                 block = pool.blocks[index]
-                if getrefcount(block) != _FREE and not any(block is one for one in self._pinned):
+                if getrefcount(block) != _FREE and id(block) not in self._pinned:
                     contents = block.copy()
                     _mmap(address_of(block), block.nbytes, _OWN, -1)
                     block[:] = contents
 
     def _grow(self, pool: "_Pool", size: int) -> np.ndarray | None:
-        """A block from new memory, or a free one that is larger: of large ones up to twice the size, else any."""
+        """A block from new memory, or a free one that is larger: of large ones up to twice the size, else any.
+
+        If there is no more new memory, all are looked at.
+        """
         nbytes = max(size, _HUGE)
         is_full = self._top + nbytes > self._end
         if is_full:
             self._reclaim()
         if is_full or size >= _HUGE:
             for other in sorted(self._pools):
-                if size < other and (is_full or other <= 2 * size):
-                    larger = self._pools[other].take()
-                    if larger is not None:
-                        return larger
+                if size <= other if is_full else size < other <= 2 * size:
+                    found = self._pools[other].take(looks_at_all=is_full)
+                    if found is not None:
+                        return found
         if is_full:
             return None
         start, self._top = self._top, self._top + nbytes
@@ -176,7 +181,7 @@ class _Pool:
         self.blocks: deque[np.ndarray] = deque()
         self._since = 0  # blocks asked for since all were looked at
 
-    def take(self) -> np.ndarray | None:
+    def take(self, looks_at_all: bool = False) -> np.ndarray | None:
         """A free block, if one is found."""
         blocks = self.blocks
         if blocks:
@@ -186,7 +191,7 @@ class _Pool:
                 return block
         self._since += 1
         looks = min(_LOOKS, len(blocks))
-        if self._since > len(blocks):  # seldom enough to cost little, often enough to find what is free
+        if looks_at_all or self._since > len(blocks):  # seldom enough to cost little, often enough to find what is free
             looks, self._since = len(blocks), 0
         for _ in range(looks):
             block = blocks[0]
@@ -290,13 +295,26 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
             segment = Segment(_map(descriptor, heap * node.size), heap, node.rank, node.size)
         except OSError as error:
             fault = f"rank {node.rank} of the node cannot map the memory of its first rank: {error}"
-    faults = [one for one in node.allgather(fault) if one]
+    mark = np.frombuffer(os.urandom(8), np.uint8)  # which the others try to read
+    told = node.allgather((fault, os.getpid(), address_of(mark), mark.tobytes()))
     if descriptor >= 0:
         os.close(descriptor)
+    faults = [one for one, *_ in told if one]
     if faults or segment is None:
         return None, faults[0]
+    if node.allreduce(all(_read(pid, address) == value for _, pid, address, value in told), MPI.LAND):
+        segment.pids[:] = [pid for _, pid, *_ in told]
     _segments.append(segment)
     return segment, ""
+
+
+def _read(pid: int, address: int) -> bytes:
+    """Eight bytes of another process's memory; none where that is not allowed (ptrace(2), Yama), or not known."""
+    result = ctypes.create_string_buffer(8)
+    here, there = ((ctypes.c_size_t * 2)(place, 8) for place in (ctypes.addressof(result), address))
+    with suppress(AttributeError):
+        _libc.process_vm_readv(pid, here, ctypes.c_ulong(1), there, ctypes.c_ulong(1), ctypes.c_ulong(0))
+    return result.raw
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

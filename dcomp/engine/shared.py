@@ -112,7 +112,16 @@ class SharedRoute:
     def move(self, x: np.ndarray | None, out: np.ndarray | None) -> Steps:
         """The same of a small non-blocking call; steps."""
         _, received = self._begin(x, out)
-        yield lambda: exchange.glance(self.meeting.state) == w.DONE
+        said = w.WAITING
+
+        def have_come() -> bool:
+            nonlocal said
+            said = exchange.glance(self.meeting.state)
+            return said != w.WAITING
+
+        yield have_come
+        if said == w.COLLIDING:
+            raise self._collision()
         return self._end(x, out, received)
 
     def _begin(self, x: np.ndarray | None, out: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -124,9 +133,15 @@ class SharedRoute:
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
         self.note_tokens()
-        receives = received is not None and self.identity is None
-        exchange.tell(self.entry, 0 if send is None else id(send), id(received) if receives else 0)
+        # What others do not write to is told if they could, so that it is not what they send.
+        told = received if received is not None else out
+        if told is not None and (received is None or self.identity is not None) and not self._is_shared(told):
+            told = None
+        exchange.tell(self.entry, 0 if send is None else id(send), 0 if told is None else id(told))
         return send, received
+
+    def _is_shared(self, array: np.ndarray) -> bool:
+        return 0 <= address_of(array) - self.meeting.segment.base < self.meeting.segment.nbytes
 
     def _end(self, x: np.ndarray | None, out: np.ndarray | None, received: np.ndarray | None) -> Any:
         """The result."""
@@ -142,8 +157,7 @@ class SharedRoute:
         if out is not None and not join and route.native == out.dtype and out.flags.c_contiguous:
             # In place, a block that arrives may fall on what has not been sent.
             overlaps = out is x and self.terms.row.name in ("alltoall", "exscan")
-            is_shared = 0 <= address_of(out) - segment.base < segment.nbytes
-            if not overlaps and (self.takes_any_out or is_shared):
+            if not overlaps and (self.takes_any_out or self._is_shared(out)):
                 return out
         if not self.is_small:
             result = segment.empty(front, route.native)
@@ -271,7 +285,7 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     if terms.row.name == "exscan" and terms.size == 2:  # combines nothing: the second gets what the first has
         total = prod(terms.x_shape or ()) * item
         entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
-        rows[0, w.SENDS] = rows[1, w.RECEIVES] = total
+        rows[:, w.SENDS] = rows[:, w.RECEIVES] = total
         rows[1 - terms.rank, w.LENGTH if terms.rank == 0 else w.ARRIVING] = total
         return total, total
     function = fold_function(terms.op, route.native)

@@ -11,6 +11,7 @@ from parallel import all_raise, together
 
 import dcomp as dc
 from dcomp import _world_map
+from dcomp.kernels import words
 
 REDUCTIONS = ["reduce", "allreduce", "reduce_scatter", "scan", "exscan"]
 #: Elements of 8 bytes on either side of 88 B, 2 KiB, 8 KiB, 256 KiB and of what is combined in several chunks.
@@ -530,35 +531,74 @@ def node(world):
 
 
 @pytest.mark.parametrize("n", [3, 200, 5000, 70001])
-def test_results_in_one_array_of_all_ranks(node, n):
-    """Where every rank gets the same, it may be written to one place, and to where all read it."""
+def test_blocks_in_one_array_of_all_ranks(node, n):
+    """Where every rank gets the same blocks, they may be written to one place, and the root's be read there."""
     x = np.arange(n) * 2.0
     with together(), node.dup() as comm:
-        array, other, rows = comm.shared_array(n), comm.shared_array(n), comm.shared_array((comm.size, n))
-
-        def fill():
-            comm.barrier()
-            if comm.rank == 0:
-                array[...], other[...] = x, -1
-            comm.barrier()
-
+        array, rows = comm.shared_array(n), comm.shared_array((comm.size, n))
         for _ in range(3):
-            fill()
-            assert_same(comm.allreduce(array, out=array), x * comm.size)
-            fill()
-            assert_same(comm.allreduce(array, out=other), x * comm.size)
-            assert_same(comm.allreduce(x, out=other), x * comm.size)
-            rows[comm.rank] = x
-            assert_same(comm.allreduce(rows[comm.rank], out=rows[(comm.rank + 1) % comm.size]), x * comm.size)
-            fill()
-            comm.reduce(array, out=array if comm.rank == 0 else None)
             comm.barrier()
-            assert_same(array, x * comm.size)
-            fill()
-            comm.bcast(array if comm.rank == 0 else None, out=other if comm.rank > 0 else None)
+            array[comm.block(n)] = x[comm.block(n)]
             comm.barrier()
-            if comm.size > 1:
-                assert_same(other, x)
+            comm.bcast(array if comm.rank == 0 else None, out=array)
+            assert_same(array, x)
+            comm.barrier()
+            array[comm.block(n)] = 0
+            comm.barrier()
+            assert_same(comm.bcast(x if comm.rank == 0 else None, out=array), x)
+            assert_same(comm.allgather(x, out=rows.reshape(-1)), np.tile(x, comm.size))
+
+
+def _is_wrong(comm, call, expected_to_go_on):
+    """An error on every rank, the communicator goes on, and so it is when it is made again."""
+    for _ in range(2):
+        with all_raise(ValueError, "out must not overlap what another rank"):
+            call()
+        with together():
+            expected_to_go_on()
+            assert comm.allreduce(1) == comm.size
+
+
+@pytest.mark.parametrize("form", ["{}", "i{}"])
+@pytest.mark.parametrize("n", [3, 200, 600, 5000, 70001, 200_000])
+@pytest.mark.parametrize("name", ["allreduce", "scan", "exscan"])
+def test_what_is_combined_has_a_place_of_its_own(node, name, form, n):
+    """Also after a right call of the same kind."""
+    if node.size == 1:
+        pytest.skip("one rank has no other")
+    if form == "i{}" and n > 256:
+        pytest.skip("MPI carries the data, and does not look")
+    comm = node.dup()
+    array, rows = comm.shared_array(n), comm.shared_array((comm.size, n))
+
+    def call(x, out=None):
+        made = getattr(comm, form.format(name))(x, out=out)
+        return made.wait() if form == "i{}" else made
+
+    rows[...] = 1.0
+    comm.barrier()
+    x = np.ones(n)
+    expected = {"allreduce": comm.size, "scan": comm.rank + 1, "exscan": comm.rank}[name]
+
+    def is_right():
+        for mine in (x, rows[comm.rank]):
+            assert_same(call(mine, out=np.empty(n)), np.full(n, float(expected)))
+            assert_same(call(mine), np.full(n, float(expected)))
+        own = np.full(n, 1.0)
+        assert_same(call(own, out=own), np.full(n, float(expected)))
+
+    with together():
+        is_right()
+        result = comm.shared_array((comm.size, n))
+        assert_same(call(x, out=result[comm.rank]), np.full(n, float(expected)))
+        is_right()
+    wrong = [lambda: call(x, out=array), lambda: call(rows[comm.rank], out=rows[comm.rank - 1])]
+    if n > 256:  # a few bytes are copied before anyone writes, but for that there is one rule
+        wrong += [lambda: call(rows[comm.rank], out=np.empty(n) if comm.rank else rows[1])]
+    for one in wrong:
+        _is_wrong(comm, one, is_right)
+    with together():
+        comm.free()
 
 
 @pytest.mark.parametrize("n", [20000, 70001])
@@ -580,16 +620,16 @@ def test_what_another_rank_sends_is_not_received_into(node, n):
         lambda: whole.alltoall(other[whole.rank], out=array),
         lambda: whole.reduce_scatter(other[0], out=other[1][:block]),
         lambda: whole.scatter(array if whole.rank == 0 else None, out=line[whole.rank : whole.rank + block]),
+        lambda: whole.bcast(*([np.ones(n)] if whole.rank == 0 else []), out=line[whole.rank : whole.rank + n]),
         lambda: whole.gather(other[-bool(whole.rank)][:block], out=other[-1] if whole.rank == 0 else None),
     ]
+
+    def is_right():
+        assert (array[whole.block(n)] == whole.rank).all()
+        assert not other.any()
+
     for call in wrong:
-        for _ in range(3):
-            with all_raise(ValueError, "out must not overlap what another rank"):
-                call()
-        with together():
-            assert (array[whole.block(n)] == whole.rank).all()
-            assert not other.any()
-            assert whole.allreduce(1) == whole.size
+        _is_wrong(whole, call, is_right)
     with together():
         right = whole.allreduce(array, out=other[whole.rank])
         expected = np.repeat(np.arange(whole.size), block) * float(whole.size)
@@ -630,3 +670,41 @@ def test_shared_arrays_that_are_left_are_used_again(node):
             places.add(array.__array_interface__["data"][0])
             node.barrier()
         assert len(places) <= 3
+
+
+_LONG = (4 << 20) + 4099  # bytes, more than goes through rings
+
+
+@pytest.mark.parametrize("readable", [True, False], ids=["read", "by MPI"])
+@pytest.mark.parametrize("name", ["bcast", "scatter", "gather", "allgather", "alltoall", "exscan"])
+def test_long_blocks_between_ordinary_arrays(node, name, readable):
+    """Copied once, by way of the kernel, or by MPI where ranks may not read each other's memory."""
+    with together(), node.dup() as comm:
+        p, me = comm.size, comm.rank
+        meeting = comm._channel.meeting
+        if meeting is not None and not readable:
+            meeting._words[words.PIDS] = 0
+        rng = np.random.default_rng(7)
+        one = rng.integers(0, 256, _LONG, np.uint8)
+        blocks = [one + np.uint8(3 * rank) for rank in range(p)]
+        whole = np.concatenate(blocks)
+        if name == "bcast":
+            x, expected = (one if me == p - 1 else None), one
+        elif name == "scatter":
+            x, expected = (whole if me == p - 1 else None), blocks[me]
+        elif name in ("gather", "allgather"):
+            x, expected = blocks[me], whole
+        elif name == "alltoall":
+            x, expected = whole + np.uint8(me), np.concatenate([blocks[me] + np.uint8(rank) for rank in range(p)])
+        else:
+            x, expected = blocks[me], sum(blocks[:me], np.zeros(_LONG, np.uint8))
+        root = {"root": p - 1} if name in ("bcast", "scatter", "gather") else {}
+        receives = (name != "gather" or me == p - 1) and not (name == "bcast" and me == p - 1)
+        kept = None if x is None else x.copy()
+        for turn in range(4):
+            out = np.empty_like(expected) if receives and (turn < 3 or me % 2) else None  # in the end some in heaps
+            result = getattr(comm, name)(*(() if x is None else (x,)), **root, out=out)
+            if receives:
+                assert result is out or out is None
+                assert np.array_equal(result, expected)
+            assert np.array_equal(x, kept) or x is None
