@@ -72,7 +72,7 @@ def _blocking(channel: Any, known: Any) -> Callable:
         """
         if made is None or unstarted:
             return MISSED
-        _, _, entry, make, shape, dtype, returns_x, copies, identity = made
+        _, _, entry, make, shape, dtype, returns_x, copies = made
         y: Any = None
         try:
             if make is None:
@@ -81,13 +81,11 @@ def _blocking(channel: Any, known: Any) -> Callable:
                 said = go(entry, x, None, None)
             else:
                 y = make(shape, dtype) if out is None or (copies and not is_shared(entry, out)) else out
-                said = go(entry, x, y if identity is None or is_shared(entry, y) else None, out)
+                said = go(entry, x, y, out)
             if said:
-                result = go_on(said, made, x, out, y)
+                result = go_on(said, made, x, out)
                 if result is not CARRIED:
                     return result
-            elif identity is not None:
-                y[...] = identity
         except BaseException:  # on this rank alone: whether the others have met it is not known
             channel.interrupt("a call")
             raise
@@ -109,7 +107,7 @@ def _barrier(channel: Any, known: Any) -> Callable:
         if made is not None and not unstarted:
             try:
                 said = go(made.entry, None, None, None)
-                if not said or go_on(said, made, None, None, None) is not MISSED:
+                if not said or go_on(said, made, None, None) is not MISSED:
                     return
             except BaseException:
                 channel.interrupt("barrier")

@@ -53,6 +53,9 @@ def carry_small(state):
         return w.COLLIDING
     if y == 0:
         return w.DONE
+    if word(entry, w.IDENTITY):
+        fill(state, entry)
+        return w.DONE
     longest = word(entry, w.CHUNK)  # of all payloads: all ranks put theirs in the same kind of place
     if kind == w.MOVE:
         for other in range(size):
@@ -78,6 +81,21 @@ def carry_small(state):
         combine(function, target, total, payload_of(state, other, nbytes) + start, length // item)
         total = target
     return w.DONE
+
+
+@jit
+def fill(state, entry):
+    """Fill the result with the identity, where this rank receives nothing else."""
+    y, identity, nbytes = word(state, w.Y), word(entry, w.IDENTITY), word(entry, w.Y_BYTES)
+    if y == 0 or identity == 0 or nbytes == 0:
+        return
+    done = word(entry, w.ITEM)
+    copy(y, identity, done)
+    most = max(w.PIECE // done, 1) * done
+    while done < nbytes:  # from what is there already, in the first cache
+        length = min(done, most, nbytes - done)
+        copy(y + done, y, length)
+        done += length
 
 
 @jit

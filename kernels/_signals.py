@@ -102,11 +102,14 @@ def row_of(entry, rank):
 
 
 @jit
-def result_offset(state, y):
+def result_offset(state, entry, y):
+    """What the others are told of a result: to one that is only filled they do not write, but they may send it."""
     if y == 0:
         return w.PRIVATE
     offset = offset_of(state, y)
-    return offset if offset >= 0 else w.NOWHERE
+    if offset >= 0:
+        return offset
+    return w.PRIVATE if word(entry, w.IDENTITY) else w.NOWHERE
 
 
 @jit

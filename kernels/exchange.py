@@ -16,7 +16,7 @@ from numba import int64
 from . import words as w
 from ._jit import jit, jit_briefly, load_compiled
 from ._memory import load, peek, poke, store
-from ._motion import carry_small, deposit, flow, look_around, move
+from ._motion import carry_small, deposit, fill, flow, look_around, move
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
 from ._signals import all_arrived, all_have_come, block_of, line_of, offset_of, post_line, probe, result_offset
 from .words import set_word, word
@@ -68,6 +68,7 @@ def _carry(state, most):
     if word(state, w.PHASE) == 2:
         if not flow(state, entry):
             return w.WORKING
+        fill(state, entry)  # while the others take what this rank has put in
         set_word(state, w.PHASE, 3)
     rounds = word(state, w.CHUNKS) + word(state, w.TAKEN)
     if not all_have_come(state, w.FINISHED, rounds):
@@ -101,7 +102,7 @@ def tell(entry, x, y):
     deposit(state, entry, x)
     late = block_of(state, word(state, w.RANK)) + w.LATE
     poke(late + 8, offset_of(state, x))
-    poke(late + 16, result_offset(state, y))
+    poke(late + 16, result_offset(state, entry, y))
     store(late, word(state, w.EPOCH))
 
 
@@ -155,7 +156,7 @@ def _arrive(state, entry, x, y, out, brings_data):
     x_told, y_told = w.LATER, w.LATER
     if brings_data:
         deposit(state, entry, x)
-        x_told, y_told = offset_of(state, x), result_offset(state, y)
+        x_told, y_told = offset_of(state, x), result_offset(state, entry, y)
     post_line(state, word(entry, w.TOKEN), x_told, y_told, word(entry, w.EXPECTED))
     return w.DONE
 

@@ -37,7 +37,6 @@ class Made(NamedTuple):
     dtype: Any
     returns_x: bool  # the root of bcast
     copies: bool  # the result reaches `out` by way of an array of ours
-    identity: Any  # what the result is full of, if this rank receives nothing: rank 0 of exscan
 
 
 class KnownCalls:
@@ -50,8 +49,8 @@ class KnownCalls:
         self.met: tuple[int, Made] | None = None
         self.call, self.is_shared = exchange.entry_point(exchange.call), exchange.entry_point(exchange.is_shared)
 
-    def go_on(self, said: int, made: Made, x: Any, out: Any, y: Any) -> Any:
-        """Bring a call to its end that `exchange.call` could not end, and give the turn back; y receives the result.
+    def go_on(self, said: int, made: Made, x: Any, out: Any) -> Any:
+        """Bring a call to its end that `exchange.call` could not end, and give the turn back.
 
         CARRIED, if the data is where it belongs. MISSED, if it was refused; also, and the turn is kept, if the ranks
         make another call than they did before. Else the result, which came through MPI.
@@ -59,7 +58,7 @@ class KnownCalls:
         if said == w.REFUSED:
             return MISSED
         try:
-            result = self._end(said, made, x, out, y)
+            result = self._end(said, made, x, out)
         except BaseException:  # on this rank alone, as from a handler of a signal
             self.channel.interrupt(made.route.terms.function)
             raise
@@ -67,7 +66,7 @@ class KnownCalls:
             self.meeting.give_turn()
         return result
 
-    def _end(self, said: int, made: Made, x: Any, out: Any, y: Any) -> Any:
+    def _end(self, said: int, made: Made, x: Any, out: Any) -> Any:
         channel, meeting, function = self.channel, self.meeting, made.route.terms.function
         if said == w.WAITING:
 
@@ -80,13 +79,7 @@ class KnownCalls:
 
             wait(is_here, channel, function)
         if said == w.WORKING:
-            # What no other rank can read is filled while they read x.
-            is_early = made.identity is not None and (out is None or not self.is_shared(made.entry, out))
-            if is_early:
-                y[...] = made.identity
             said = carry(channel, meeting, function)
-            if said == w.DONE and made.identity is not None and not is_early:
-                y[...] = made.identity
         if said in (w.UNKNOWN, w.COLLIDING):  # the ordinary way tells what is wrong
             self.met = get_ident(), made
             return MISSED
@@ -118,7 +111,7 @@ class KnownCalls:
             self.made.clear()
         made = Made(
             key, route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only,
-            not route.takes_any_out, route.identity,
+            not route.takes_any_out,
         )  # fmt: skip
         with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
             self.made[key] = made

@@ -23,7 +23,6 @@ from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_
 from .shared import SharedRoute
 
 _begin, _sends = exchange.entry_point(exchange.begin), exchange.entry_point(exchange.sends)
-_is_shared = exchange.entry_point(exchange.is_shared)
 _UNBEGUN = -1  # earlier calls come first
 _FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 
@@ -111,8 +110,6 @@ class KnownRequest(Request):
         if self._transfer is not None:
             return self._transfer.finish()
         x, y, _ = self._arrays
-        if self._made.identity is not None:
-            y[...] = self._made.identity
         return x if self._made.returns_x else y
 
     def _buffers(self) -> Any:
@@ -165,8 +162,7 @@ def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
 
 def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:
     x, y, out = arrays
-    receives = y is not None and (made.identity is None or _is_shared(made.entry, y))
-    return _begin(made.entry, x, y if receives else None, out, has_turn)
+    return _begin(made.entry, x, y, out, has_turn)
 
 
 def _call_again(channel: Any, terms: Any, x: Any, out: Any) -> Call:

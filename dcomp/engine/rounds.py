@@ -23,11 +23,11 @@ class Rounds:
 
     def __init__(self, channel: Channel, place: Meeting, route: SharedRoute, x: Any, y: Any) -> None:
         self._channel, self._function, self._place = channel, route.terms.function, place
-        self._identity = route.identity
+        self._route = route  # to which the entry refers
         self._result = x if route.sends_only else y
         self._entry = route.entry_for_plan(place)
         self._keeps = x, y
-        place.prepare_rounds(address_of(self._entry), x, None if route.identity is not None else y)
+        place.prepare_rounds(address_of(self._entry), x, y)
         self._play = exchange.entry_point(exchange.play_round)
 
     def start(self) -> None:
@@ -42,7 +42,7 @@ class Rounds:
         with _Round(self):
             if exchange.end_round(self._place.state) == w.WAITING:
                 self._wait_long()
-        return self._deliver()
+        return self._result
 
     def play(self) -> Any:
         """Both."""
@@ -56,7 +56,7 @@ class Rounds:
                 self.start()
             with _Round(self):
                 self._wait_long()
-        return self._deliver()
+        return self._result
 
     def interrupt(self) -> None:
         """An interrupt, on this rank alone: the ranks may be in different rounds."""
@@ -73,11 +73,6 @@ class Rounds:
 
         with channel.turn(self._function):
             wait(has_ended, channel, self._function)
-
-    def _deliver(self) -> Any:
-        if self._identity is not None:
-            self._result[...] = self._identity
-        return self._result
 
     def free(self, is_started: bool) -> None:
         """Give the place back; not in a round, which others may be reading."""

@@ -52,14 +52,16 @@ class SharedRoute:
         self.entry = address_of(entry)
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
-        self.identity = route.identity  # then this rank's result does not come from others
         by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN  # they write into this rank's result
         self.takes_any_out = (
-            self.is_small or not by_others or self.result_bytes > _THROUGH_HEAP or self.identity is not None
+            self.is_small or not by_others or self.result_bytes > _THROUGH_HEAP or route.identity is not None
         )
         # How compiled functions know the result, and x: not before `recognise`.
         self._layout, self._x_layout = layout_of(self.shape or (), self.dtype), np.empty(0, np.int64)
         entry[w.DATA], entry[w.ARRAY_TYPE], entry[w.LAYOUT] = DATA, id(np.ndarray), address_of(self._layout)
+        if route.identity is not None:  # then this rank receives nothing else
+            self._identity = np.full(1, route.identity, route.native)
+            entry[w.IDENTITY] = address_of(self._identity)
         self.x_dtype: np.dtype | None = None
         self.sends_only = self.terms.row.shape is Shape.BROADCAST and self.terms.is_root
         self.makes = self.shape is not None and not self.sends_only
@@ -133,10 +135,9 @@ class SharedRoute:
             send = send.reshape(source.shape)
         received = self._place_for_result(x, out)
         self.note_tokens()
-        # What others do not write to is told if they could, so that it is not what they send.
-        told = received if received is not None else out
-        if told is not None and (received is None or self.identity is not None) and not self._is_shared(told):
-            told = None
+        told = received
+        if received is None and out is not None and self._is_shared(out):  # the root's of bcast, filled in the end
+            told = out
         exchange.tell(self.entry, 0 if send is None else id(send), 0 if told is None else id(told))
         return send, received
 
