@@ -94,7 +94,10 @@ def fill(state, entry):
     most = max(w.PIECE // done, 1) * done
     while done < nbytes:  # from what is there already, in the first cache
         length = min(done, most, nbytes - done)
-        copy(y + done, y, length)
+        if nbytes > w.CACHED:
+            copy_streamed(y + done, y, length)
+        else:
+            copy(y + done, y, length)
         done += length
 
 

@@ -52,6 +52,7 @@ DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # wha
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache
+CACHED = 2 << 20  # bytes of a result that stays in the cache of who writes it
 
 
 @jit
