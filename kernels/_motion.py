@@ -193,13 +193,18 @@ def _read(state, rank, target, source, nbytes):
 
 
 @jit
+def _slots(size, room):
+    """How many chunks a ring holds at a time. More would only be slower at first, for each is in pages of its own."""
+    return min((w.BLOCK - w.RING) // (room * size), 32)
+
+
+@jit
 def _ring_slot(state, entry, rank, chunk, dest):
     """Where a rank puts a chunk of x for another rank."""
     size, room = word(state, w.SIZE), (word(entry, w.CHUNK) + 4095) & ~4095
     if word(entry, w.SAME):
         dest = 0
-    slots = (w.BLOCK - w.RING) // (room * size)
-    index = (word(state, w.CHUNKS) + chunk) % slots
+    index = (word(state, w.CHUNKS) + chunk) % _slots(size, room)
     return block_of(state, rank) + w.RING + (index * size + dest) * room
 
 
@@ -230,7 +235,7 @@ def flow(state, entry):
     block, before = block_of(state, rank), word(state, w.CHUNKS)
     direct, room = word(state, w.DIRECT), word(entry, w.CHUNK)
     rounds = 1 if direct else word(entry, w.ROUNDS)
-    slots = (w.BLOCK - w.RING) // (((room + 4095) & ~4095) * size)
+    slots = _slots(word(state, w.SIZE), (room + 4095) & ~4095)
     while word(state, w.TAKEN) < rounds:
         chunk, ahead = word(state, w.TAKEN), word(state, w.PUT)
         while ahead <= chunk + 1 and ahead < rounds:

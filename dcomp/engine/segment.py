@@ -182,9 +182,12 @@ class _Pool:
         self._since = 0  # blocks asked for since all were looked at
 
     def take(self, looks_at_all: bool = False) -> np.ndarray | None:
-        """A free block, if one is found."""
+        """A free block, if one is found; one of the last two, which are in the caches, if it is free again."""
         blocks = self.blocks
         if blocks:
+            block = blocks[-1]
+            if getrefcount(block) == _FREE:
+                return block
             block = blocks[0]
             blocks.rotate(-1)
             if getrefcount(block) == _FREE:
