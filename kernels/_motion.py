@@ -231,7 +231,7 @@ def flow(state, entry):
     Chunks are put in one ahead of the one that is taken out. A slot is used again when all ranks have finished the
     chunk that was in it.
     """
-    size, rank, is_fold = word(state, w.SIZE), word(state, w.RANK), word(entry, w.KIND) == w.FOLD
+    rank, is_fold = word(state, w.RANK), word(entry, w.KIND) == w.FOLD
     block, before = block_of(state, rank), word(state, w.CHUNKS)
     direct, room = word(state, w.DIRECT), word(entry, w.CHUNK)
     rounds = 1 if direct else word(entry, w.ROUNDS)
