@@ -85,8 +85,10 @@ def carry_small(state):
 
 @jit
 def fill(state, entry):
-    """Fill the result with the identity, where this rank receives nothing else."""
-    y, identity, nbytes = word(state, w.Y), word(entry, w.IDENTITY), word(entry, w.Y_BYTES)
+    """Put into the result what no other rank has a part in: the identity, or this rank's x."""
+    x, y, identity, nbytes = word(state, w.X), word(state, w.Y), word(entry, w.IDENTITY), word(entry, w.Y_BYTES)
+    if word(entry, w.COPIES) and x != y:
+        copy(y, x, nbytes)
     if y == 0 or identity == 0 or nbytes == 0:
         return
     done = word(entry, w.ITEM)

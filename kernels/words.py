@@ -36,9 +36,9 @@ STATE = 40  # VECTORS are four
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
-    OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY,
-) = range(21)  # fmt: skip
-ROWS, ROW = 21, 8
+    OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY, COPIES,
+) = range(22)  # fmt: skip
+ROWS, ROW = 22, 8
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 # Of both: bytes that the rank sends in all, and receives.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)

@@ -295,7 +295,13 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     total = prod(terms.x_shape or ()) * item
     entry[w.KIND], entry[w.RULE], entry[w.ROOT] = w.FOLD, _FOLD_RULES[terms.row.name], terms.root
     entry[w.FUNCTION], entry[w.WEIGHT] = function, total
-    if terms.row.shape is Shape.REDUCE_SPLIT:
+    if terms.size == 2 and terms.row.name in ("reduce", "scan") and total > _SMALL_FOLD:
+        # Who gets the result combines all of it; rank 0 of scan has its own.
+        lengths = np.zeros(2, np.int64)
+        lengths[1 if terms.row.name == "scan" else terms.root] = total
+        entry[w.RULE], entry[w.COPIES] = w.OWN, terms.row.name == "scan" and terms.rank == 0
+        rows[:, w.RECEIVES] = total
+    elif terms.row.shape is Shape.REDUCE_SPLIT:
         shape = terms.x_shape or (1,)
         step = prod(shape) // max(shape[terms.axis], 1) * item
         lengths = np.array(route.agreed.counts, np.int64) * step
