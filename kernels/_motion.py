@@ -144,7 +144,7 @@ def _goes_through_ring(state, source, dest):
 
 @jit
 def move(state, entry):
-    """Send the blocks that go straight from x into a result; False: a rank's memory could not be read, try again.
+    """Send the blocks that go straight from x into a result; False: a rank's memory could not be read.
 
     Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is any
     block for a result that is not in the segment.
@@ -179,7 +179,7 @@ def move(state, entry):
 
 @jit
 def _read(state, rank, target, source, nbytes):
-    """Copy from another rank's own memory, by way of the kernel; False if it could not be read, as of a dead one."""
+    """Copy from another rank's own memory, by way of the kernel; False if it could not be read."""
     here, there = state + 8 * w.VECTORS, state + 8 * w.VECTORS + 16  # address and length
     done = 0
     while done < nbytes:

@@ -48,14 +48,15 @@ def _count(state, entry):
 @jit
 def _carry(state, most):
     """Move the data of a call on which the ranks agree: DONE; WORKING, and call again, also if it has more than `most`
-    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive; COLLIDING: see `collide`.
+    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive; COLLIDING: see `collide`;
+    UNREADABLE: another rank's memory could not be read.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):
         return carry_small(state)
     if word(state, w.PHASE) == 0:
         said = look_around(state, entry)
-        if said in (w.ELSEWHERE, w.COLLIDING):
+        if said == w.ELSEWHERE:
             _count(state, entry)
         if said != w.DONE:
             return said
@@ -63,7 +64,7 @@ def _carry(state, most):
         return w.WORKING
     if word(state, w.PHASE) == 1:
         if word(entry, w.KIND) == w.MOVE and not move(state, entry):
-            return w.WORKING
+            return w.UNREADABLE
         set_word(state, w.PHASE, 2)
     if word(state, w.PHASE) == 2:
         if not flow(state, entry):

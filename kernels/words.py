@@ -4,8 +4,8 @@ Addresses are of this process; places in the segment, which every process has ma
 Every rank has a control block in the segment, which it alone writes:
 
 ======== ==============================================================================================
-0, 128   the rank's line for even and odd calls: number of the call, token of what is called, offsets of x
-         and of the result, the tokens it expects, and up to 88 bytes of x
+0, 128   the rank's line for even and odd calls: number of the call, token of what is called, where x
+         and the result are, the tokens it expects, and up to 88 bytes of x
 256, 384 its claim, read where tokens differ from those seen before
 512      number of the call, offsets of x and of the result: from a rank that could not tell them on arrival
 640      how many chunks it has put into its ring, over all calls
@@ -48,7 +48,7 @@ ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combin
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
 PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset; an address elsewhere is told as a negative number
-DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
+DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING, UNREADABLE = range(8)  # what the functions say
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache

@@ -139,7 +139,7 @@ def _run(python: Path, command: list[str], settings: dict[str, str], title: str)
     lines = output.splitlines()
     summary = next((line for line in reversed(lines) if _COUNT.search(line) and " in " in line), "")
     if status:
-        print(output[-20000:])
+        print(output[-60000:])  # the last words of eight ranks
     else:
         print("\n".join([*(line for line in lines if line.startswith(("SKIPPED", "XFAIL"))), summary]), flush=True)
     return Counter({kind: int(number) for number, kind in _COUNT.findall(summary)}), status

@@ -74,7 +74,9 @@ class _Helper:
                     self._help(channel)
 
     def _help(self, channel: Channel) -> None:
-        if channel.try_enter():
+        if not channel.is_open:  # freed since
+            self._channels.discard(channel)
+        elif channel.try_enter():
             try:
                 advance(channel)
                 channel.move_messages()

@@ -182,7 +182,7 @@ class _Pool:
         self._since = 0  # blocks asked for since all were looked at
 
     def take(self, looks_at_all: bool = False) -> np.ndarray | None:
-        """A free block, if one is found; one of the last two, which are in the caches, if it is free again."""
+        """A free block, if one is found: first the last one, which is in the caches."""
         blocks = self.blocks
         if blocks:
             block = blocks[-1]

@@ -6,11 +6,13 @@ has no place in shared memory to receive. Where blocks are cut along another axi
 result unpacked, as for MPI.
 """
 
+import time
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from .._errors import DcompError
 from .._layout import block_counts, displacements
 from .._table import Shape
 from ..kernels import exchange
@@ -24,6 +26,7 @@ from .waiting import wait
 
 # Bytes of x up to which every rank reads all ranks' x: of blocks that are moved, and of arrays that are combined.
 _SMALL_MOVE, _SMALL_FOLD = 8192, 2048
+_ENDING = 2.0  # seconds in which the job of a dead rank ends
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
 _THROUGH_HEAP = 1 << 20  # bytes of a combination for an `out` in ordinary memory that may take a way through the heap
 
@@ -136,7 +139,7 @@ class SharedRoute:
         received = self._place_for_result(x, out)
         self.note_tokens()
         told = received
-        if received is None and out is not None and self._is_shared(out):  # the root's of bcast, filled in the end
+        if self.sends_only and out is not None and self._is_shared(out):  # filled in the end
             told = out
         exchange.tell(self.entry, 0 if send is None else id(send), 0 if told is None else id(told))
         return send, received
@@ -170,17 +173,28 @@ class SharedRoute:
 def carry(channel: Channel, meeting: Meeting, function: str) -> int:
     """Move the data to the end: DONE; ELSEWHERE, or COLLIDING, and nothing has been moved."""
     said = exchange.carry(meeting.state)
-    if said == w.WORKING:
+    if said in (w.WORKING, w.UNREADABLE):
+        last: float | None = None
 
         def ended() -> bool:
-            nonlocal said
+            nonlocal said, last
             said = exchange.carry(meeting.state)
+            if said == w.UNREADABLE:  # perhaps of a dead rank; then the job is about to end
+                last = last or time.monotonic() + _ENDING
+                return time.monotonic() > last
             if said != w.WORKING:
                 return True
             channel.make_progress()
             return False
 
         wait(ended, channel, function)
+    if said == w.UNREADABLE:
+        channel.close(f"{function} in it could not read what another rank sends")
+        raise DcompError(
+            f"{function}: what another rank sends could not be read on rank {channel.rank} of {channel.size} on "
+            f"{channel.name} (process_vm_readv). Is it in memory of a device, or in a file that has been cut? "
+            "Pass a copy, or set DCOMP_ENGINE=mpi"
+        )
     return said
 
 

@@ -288,3 +288,30 @@ os._exit(0)
         n=2,
     )
     assert job.output.count("sum 3") == 3, job.output
+
+
+def test_what_the_system_does_not_let_others_read(tmp_path):
+    """An error that says what to do, instead of a wait without end; the job ends."""
+    job = run(
+        tmp_path,
+        """
+import ctypes
+import mmap
+
+import numpy as np
+
+n = 16 << 20
+memory = mmap.mmap(-1, n)
+x, y = np.frombuffer(memory, np.uint8), np.empty(n, np.uint8)
+given = {"x": x} if dc.rank == 0 else {"out": y}
+for _ in range(2):
+    dc.bcast(**given)
+if dc.rank == 0:
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(x.ctypes.data), ctypes.c_size_t(1 << 20), 0)
+dc.bcast(**given)
+""",
+        n=2,
+    )
+    assert job.returncode != 0
+    assert "could not be read on rank 1 of 2" in job.output, job.output
+    assert "DCOMP_ENGINE=mpi" in job.output
