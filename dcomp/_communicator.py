@@ -230,9 +230,11 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         element = np.dtype(float)
         try:
             extents, element = layout_of(shape, dtype, "shared_array")
-            if prod(extents) * element.itemsize > (limit := node_memory()):
-                told = f"{prod(extents) * element.itemsize} bytes are more than the node's {limit}"
-                fault = MemoryError(f"shared_array: shape {extents} of {element}: {told}")
+            nbytes, limit = prod(extents) * element.itemsize, node_memory()
+            if nbytes > limit:
+                fault = MemoryError(
+                    f"shared_array: shape {extents} of {element}: {nbytes} bytes are more than the node's {limit}"
+                )
         except (TypeError, ValueError) as error:
             fault = error
         channel = self._channel

@@ -117,11 +117,7 @@ def look_around(state, entry):
     direct = all_shared or (all_receive and not is_fold)
     # In a reduction the others write into a rank's result, but for reduce_scatter.
     is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
-    if (
-        not direct
-        and not is_fold
-        and word(entry, w.ROUNDS) * word(entry, w.CHUNK) > (_ONCE_FAR if are_far(state) else _ONCE)
-    ):
+    if not direct and not is_fold and _is_long(state, entry):
         direct = word(state, w.PIDS) != 0
         is_sent = not direct
     if collide(state, entry):
@@ -134,6 +130,12 @@ def look_around(state, entry):
     set_word(state, w.TAKEN, 0)
     set_word(state, w.PHASE, 1)
     return w.DONE
+
+
+@jit
+def _is_long(state, entry):
+    """Whether the longest block is better copied once than through a ring."""
+    return word(entry, w.ROUNDS) * word(entry, w.CHUNK) > (_ONCE_FAR if are_far(state) else _ONCE)
 
 
 @jit
@@ -195,19 +197,24 @@ def _read(state, rank, target, source, nbytes):
 
 
 @jit
-def _slots(size, room):
+def _room(entry):
+    """Bytes of a chunk's place in a ring: whole pages."""
+    return (word(entry, w.CHUNK) + 4095) & ~4095
+
+
+@jit
+def _slots(state, entry):
     """How many chunks a ring holds at a time. More would only be slower at first, for each is in pages of its own."""
-    return min((w.BLOCK - w.RING) // (room * size), 32)
+    return min((w.BLOCK - w.RING) // (_room(entry) * word(state, w.SIZE)), 32)
 
 
 @jit
 def _ring_slot(state, entry, rank, chunk, dest):
     """Where a rank puts a chunk of x for another rank."""
-    size, room = word(state, w.SIZE), (word(entry, w.CHUNK) + 4095) & ~4095
     if word(entry, w.SAME):
         dest = 0
-    index = (word(state, w.CHUNKS) + chunk) % _slots(size, room)
-    return block_of(state, rank) + w.RING + (index * size + dest) * room
+    index = (word(state, w.CHUNKS) + chunk) % _slots(state, entry)
+    return block_of(state, rank) + w.RING + (index * word(state, w.SIZE) + dest) * _room(entry)
 
 
 @jit
@@ -237,7 +244,7 @@ def flow(state, entry):
     block, before = block_of(state, rank), word(state, w.CHUNKS)
     direct, room = word(state, w.DIRECT), word(entry, w.CHUNK)
     rounds = 1 if direct else word(entry, w.ROUNDS)
-    slots = _slots(word(state, w.SIZE), (room + 4095) & ~4095)
+    slots = _slots(state, entry)
     while word(state, w.TAKEN) < rounds:
         chunk, ahead = word(state, w.TAKEN), word(state, w.PUT)
         while ahead <= chunk + 1 and ahead < rounds:

@@ -288,6 +288,7 @@ def _begin_round(state):
     entry = word(state, w.ENTRY)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     deposit(state, entry, word(state, w.X))
+    # All tokens are 0, and so is what they make together: the rank has told all there is.
     post_line(state, 0, w.PRIVATE, w.PRIVATE, 0)
 
 

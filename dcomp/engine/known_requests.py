@@ -43,7 +43,7 @@ class KnownRequest(Request):
         """Begin, or look whether all have come; true when the result is there, or never will be."""
         if self._ordinary is None:
             if self._said == _UNBEGUN:
-                self._said = _arrive(self._made, self._arrays, has_turn=True)
+                self._said = _begin(self._made.entry, *self._arrays, True)
             elif self._said == w.WAITING:
                 self._said = exchange.glance(self._known.meeting.state)
             if self._said == w.DONE:
@@ -131,7 +131,7 @@ def start_known(known: KnownCalls, made: Made | None, x: Any, out: Any) -> Reque
         if channel.unstarted:
             said = _UNBEGUN if _sends(made.entry, x) else w.REFUSED
         else:
-            said = _arrive(made, arrays, has_turn=False)
+            said = _begin(made.entry, *arrays, False)
         if said == w.REFUSED:
             return MISSED
         request = KnownRequest(known, made, arrays, said)
@@ -158,11 +158,6 @@ def _learner(known: KnownCalls, key: tuple | None) -> Callable[[Any], None]:
             known.remember(key, route)
 
     return learn
-
-
-def _arrive(made: Made, arrays: tuple[Any, Any, Any], *, has_turn: bool) -> int:
-    x, y, out = arrays
-    return _begin(made.entry, x, y, out, has_turn)
 
 
 def _call_again(channel: Any, terms: Any, x: Any, out: Any) -> Call:

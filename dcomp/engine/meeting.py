@@ -41,7 +41,8 @@ class Meeting:
         offsets = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
         self._blocks = offsets + segment.base
-        self._heaps = offsets // segment.heap * segment.heap
+        places = offsets // segment.heap  # of the ranks on their node
+        self._heaps, self._pids = places * segment.heap, segment.pids[places]
         self._scratch = np.empty(2 * w.PIECE, np.uint8)
         state = self._words = np.zeros(w.STATE, np.int64)
         state[w.BASE] = segment.base
@@ -49,7 +50,6 @@ class Meeting:
         state[w.SPINS], state[w.YIELDS] = _CROWDED if is_crowded else _APART
         state[w.BLOCKS] = address_of(self._blocks)
         state[w.SEGMENT] = segment.nbytes
-        self._pids = segment.pids[offsets // segment.heap]
         state[w.PIDS] = address_of(self._pids) if self._pids.all() else 0
         state[w.HEAPS], state[w.HEAP] = address_of(self._heaps), segment.heap
         state[w.SCRATCH] = address_of(self._scratch)
