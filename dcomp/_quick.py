@@ -13,6 +13,7 @@ import numpy as np
 from . import _table as table
 from ._calls import describe
 from ._ops import SUM
+from .engine.channel import abandon
 from .engine.requests import MISSED
 
 
@@ -87,7 +88,8 @@ def _blocking(channel: Any, known: Any) -> Callable:
                 if result is not CARRIED:
                     return result
         except BaseException:  # on this rank alone: whether the others have met it is not known
-            channel.interrupt("a call")
+            channel.interrupt(made.route.terms.function)
+            abandon(x, y)
             raise
         if copies and out is not None and out is not y:
             copyto(out, y)

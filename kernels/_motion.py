@@ -197,38 +197,26 @@ def _read(state, rank, target, source, nbytes):
 
 
 @jit
-def _room(entry):
-    """Bytes of a chunk's place in a ring: whole pages."""
-    return (word(entry, w.CHUNK) + 4095) & ~4095
-
-
-@jit
-def _slots(state, entry):
-    """How many chunks a ring holds at a time. More would only be slower at first, for each is in pages of its own."""
-    return min((w.BLOCK - w.RING) // (_room(entry) * word(state, w.SIZE)), 32)
-
-
-@jit
 def _ring_slot(state, entry, rank, chunk, dest):
     """Where a rank puts a chunk of x for another rank."""
     if word(entry, w.SAME):
         dest = 0
-    index = (word(state, w.CHUNKS) + chunk) % _slots(state, entry)
-    return block_of(state, rank) + w.RING + (index * word(state, w.SIZE) + dest) * _room(entry)
+    index = (word(state, w.CHUNKS) + chunk) % word(entry, w.RING_SLOTS)
+    return block_of(state, rank) + w.RING + (index * word(state, w.SIZE) + dest) * word(entry, w.ROOM)
 
 
 @jit
 def _put_in(state, entry, x, chunk):
     """Copy a chunk of what is for every other rank into this rank's ring."""
-    size, rank, room = word(state, w.SIZE), word(state, w.RANK), word(entry, w.CHUNK)
+    size, rank, longest = word(state, w.SIZE), word(state, w.RANK), word(entry, w.CHUNK)
     how, is_move = how_to_write(state), word(entry, w.KIND) == w.MOVE
     for other in range(size):
         row = row_of(entry, other)
-        length = min(room, word(row, w.LENGTH) - chunk * room)
+        length = min(longest, word(row, w.LENGTH) - chunk * longest)
         if other == rank or length <= 0 or (is_move and not _goes_through_ring(state, rank, other)):
             continue
         slot = _ring_slot(state, entry, rank, chunk, other)
-        send(how, slot, x + word(row, w.FROM) + chunk * room, length)
+        send(how, slot, x + word(row, w.FROM) + chunk * longest, length)
         if is_move and word(entry, w.SAME):
             break
 
@@ -242,9 +230,9 @@ def flow(state, entry):
     """
     rank, is_fold = word(state, w.RANK), word(entry, w.KIND) == w.FOLD
     block, before = block_of(state, rank), word(state, w.CHUNKS)
-    direct, room = word(state, w.DIRECT), word(entry, w.CHUNK)
+    direct, longest = word(state, w.DIRECT), word(entry, w.CHUNK)
     rounds = 1 if direct else word(entry, w.ROUNDS)
-    slots = _slots(state, entry)
+    slots = word(entry, w.RING_SLOTS)
     while word(state, w.TAKEN) < rounds:
         chunk, ahead = word(state, w.TAKEN), word(state, w.PUT)
         while ahead <= chunk + 1 and ahead < rounds:
@@ -258,8 +246,8 @@ def flow(state, entry):
         if not direct and not _has_been_put_in(state, entry, chunk):
             return False
         if is_fold:
-            start, length = chunk * room, word(row_of(entry, rank), w.LENGTH)
-            _fold_chunk(state, entry, chunk, start, length if direct else min(start + room, length))
+            start, length = chunk * longest, word(row_of(entry, rank), w.LENGTH)
+            _fold_chunk(state, entry, chunk, start, length if direct else min(start + longest, length))
         elif not direct and word(state, w.Y) != 0:
             _take_out(state, entry, chunk)
         set_word(state, w.TAKEN, chunk + 1)
@@ -283,13 +271,13 @@ def _has_been_put_in(state, entry, chunk):
 @jit
 def _take_out(state, entry, chunk):
     """Copy a chunk of every block that comes through a ring to where it belongs."""
-    rank, room, y = word(state, w.RANK), word(entry, w.CHUNK), word(state, w.Y)
+    rank, longest, y = word(state, w.RANK), word(entry, w.CHUNK), word(state, w.Y)
     for other in range(word(state, w.SIZE)):
         row = row_of(entry, other)
-        length = min(room, word(row, w.ARRIVING) - chunk * room)
+        length = min(longest, word(row, w.ARRIVING) - chunk * longest)
         if other != rank and length > 0 and _goes_through_ring(state, other, rank):
             slot = _ring_slot(state, entry, other, chunk, rank)
-            copy(y + word(row, w.HERE) + chunk * room, slot, length)
+            copy(y + word(row, w.HERE) + chunk * longest, slot, length)
 
 
 @jit

@@ -48,8 +48,8 @@ def _count(state, entry):
 @jit
 def _carry(state, most):
     """Move the data of a call on which the ranks agree: DONE; WORKING, and call again, also if it has more than `most`
-    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive; COLLIDING: see `collide`;
-    UNREADABLE: another rank's memory could not be read.
+    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive, or the system has not let one
+    read what another sends; COLLIDING: see `collide`.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):
@@ -64,7 +64,8 @@ def _carry(state, most):
         return w.WORKING
     if word(state, w.PHASE) == 1:
         if word(entry, w.KIND) == w.MOVE and not move(state, entry):
-            return w.UNREADABLE
+            # All ranks are to know it: they look when all have finished.
+            poke(block_of(state, word(state, w.RANK)) + w.UNREAD, word(state, w.EPOCH))
         set_word(state, w.PHASE, 2)
     if word(state, w.PHASE) == 2:
         if not flow(state, entry):
@@ -77,7 +78,17 @@ def _carry(state, most):
     store(block_of(state, word(state, w.RANK)) + w.COPIED, rounds)
     set_word(state, w.CHUNKS, rounds)
     _count(state, entry)
-    return w.DONE
+    return w.DONE if _all_have_read(state, entry) else w.ELSEWHERE
+
+
+@jit
+def _all_have_read(state, entry):
+    """Whether every rank could read what it had to: the same answer on all ranks."""
+    if word(entry, w.KIND) == w.MOVE and word(state, w.DIRECT):
+        for rank in range(word(state, w.SIZE)):
+            if peek(block_of(state, rank) + w.UNREAD) == word(state, w.EPOCH):
+                return False
+    return True
 
 
 @jit_briefly
@@ -166,8 +177,8 @@ def _arrive(state, entry, x, y, out, brings_data):
 def call(entry, x, y, out):
     """Arrive, compare, and carry out a small call that has been made before; x, y and out are objects, see `_arrive`.
 
-    Returns DONE; WAITING, for ranks; WORKING, if `carry` must go on; UNKNOWN, if the ranks' tokens together are
-    not the expected ones: all but DONE keep the turn. REFUSED also if another thread has the turn.
+    Returns DONE; REFUSED, also if another thread has the turn; and, all of which keep the turn, WAITING, for ranks;
+    UNKNOWN, if the ranks' tokens together are not the expected ones; and what `_carry` says.
     """
     state = word(entry, w.OF_STATE)
     if word(state, w.BUSY):

@@ -9,7 +9,7 @@ Every rank has a control block in the segment, which it alone writes:
 256, 384 its claim, read where tokens differ from those seen before
 512      number of the call, offsets of x and of the result: from a rank that could not tell them on arrival
 640      how many chunks it has put into its ring, over all calls
-768      how many it has finished
+768      how many it has finished; number of the last call in which it could not read another rank's memory
 896      rounds of the probe, and the cycles of one when it was last made
 4096     slots for x up to `SLOT` bytes, for even and odd calls
 `RING`   chunks of x on their way to the ranks that combine them
@@ -20,7 +20,7 @@ from ._jit import jit
 from ._memory import peek, poke
 
 # The control block; offsets in bytes.
-LINE, CLAIM, LATE, COPIED, FINISHED, PROBE, SLOTS, RING = 0, 256, 512, 640, 768, 896, 4096, 65536
+LINE, CLAIM, LATE, COPIED, FINISHED, UNREAD, PROBE, SLOTS, RING = 0, 256, 512, 640, 768, 776, 896, 4096, 65536
 IN_LINE = 88  # bytes of x beside the flag
 SLOT = 16384
 BLOCK = 4 << 20  # bytes of a control block, the ring included
@@ -36,9 +36,9 @@ STATE = 40  # VECTORS are four
 # The entry: how a call is carried out; int64 each. A row per rank follows.
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
-    OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY, COPIES,
-) = range(22)  # fmt: skip
-ROWS, ROW = 22, 8
+    OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY, COPIES, ROOM, RING_SLOTS,
+) = range(24)  # fmt: skip
+ROWS, ROW = 24, 8
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 # Of both: bytes that the rank sends in all, and receives.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
@@ -48,7 +48,7 @@ ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combin
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
 PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset; an address elsewhere is told as a negative number
-DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING, UNREADABLE = range(8)  # what the functions say
+DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache

@@ -248,6 +248,14 @@ def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
     return ranks
 
 
+_abandoned: list[Any] = []
+
+
+def abandon(*buffers: Any) -> None:
+    """Keep the buffers of a call whose end this rank does not see: MPI or other ranks may still read and write them."""
+    _abandoned.extend(buffers)
+
+
 def close_all(reason: str) -> None:
     """Make all channels of this process unusable."""
     for channel in list(channels.values()):

@@ -53,15 +53,12 @@ class KnownCalls:
         """Bring a call to its end that `exchange.call` could not end, and give the turn back.
 
         CARRIED, if the data is where it belongs. MISSED, if it was refused; also, and the turn is kept, if the ranks
-        make another call than they did before. Else the result, which came through MPI.
+        make another call than they did before. Else the result, which came through MPI. The caller closes the channel
+        after an exception.
         """
         if said == w.REFUSED:
             return MISSED
-        try:
-            result = self._end(said, made, x, out)
-        except BaseException:  # on this rank alone, as from a handler of a signal
-            self.channel.interrupt(made.route.terms.function)
-            raise
+        result = self._end(said, made, x, out)
         if self.met is None:
             self.meeting.give_turn()
         return result
@@ -80,12 +77,12 @@ class KnownCalls:
             wait(is_here, channel, function)
         if said == w.WORKING:
             said = carry(channel, meeting, function)
-        if said in (w.UNKNOWN, w.COLLIDING):  # the ordinary way tells what is wrong
-            self.met = get_ident(), made
-            return MISSED
-        if said != w.ELSEWHERE:
+        if said == w.DONE:
             return CARRIED
-        return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
+        if said == w.ELSEWHERE:
+            return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
+        self.met = get_ident(), made  # UNKNOWN or COLLIDING: the ordinary way tells what is wrong
+        return MISSED
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""

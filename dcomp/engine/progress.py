@@ -74,7 +74,7 @@ class _Helper:
                     self._help(channel)
 
     def _help(self, channel: Channel) -> None:
-        if not channel.is_open:  # freed since
+        if not channel.is_open:  # closed since
             self._channels.discard(channel)
         elif channel.try_enter():
             try:

@@ -16,7 +16,7 @@ from mpi4py import MPI
 
 from .._calls import Call, call_place, located, place_text
 from .agreement import agree, assume
-from .channel import Channel, Steps
+from .channel import Channel, Steps, abandon
 from .mpi import Transfer, make_route
 from .progress import advance, helper, start_all
 from .waiting import wait
@@ -196,7 +196,7 @@ class Request:
                 RuntimeWarning,
                 stacklevel=2,
             )
-            _dropped.append(self._buffers())
+            abandon(self._buffers())
 
 
 class CollectiveRequest(Request):
@@ -308,9 +308,6 @@ class MessageRequest(Request):
 
     def _buffers(self) -> Any:
         return self._moving
-
-
-_dropped: list[Any] = []  # MPI may still write into the buffers of a request that was dropped
 
 
 def start(channel: Channel, call: Call, learnt: Callable[[Any], None] | None = None) -> Request:

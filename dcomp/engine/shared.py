@@ -6,19 +6,17 @@ has no place in shared memory to receive. Where blocks are cut along another axi
 result unpacked, as for MPI.
 """
 
-import time
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .._errors import DcompError
 from .._layout import block_counts, displacements
 from .._table import Shape
 from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
-from .channel import Channel, Steps
+from .channel import Channel, Steps, abandon
 from .meeting import DATA, Meeting, layout_of, token_of
 from .operations import fold_function
 from .segment import address_of
@@ -26,8 +24,8 @@ from .waiting import wait
 
 # Bytes of x up to which every rank reads all ranks' x: of blocks that are moved, and of arrays that are combined.
 _SMALL_MOVE, _SMALL_FOLD = 8192, 2048
-_ENDING = 2.0  # seconds in which the job of a dead rank ends
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
+_RING_SLOTS = 32  # at most; more would only be slower at first, for each is in pages of its own
 _THROUGH_HEAP = 1 << 20  # bytes of a combination for an `out` in ordinary memory that may take a way through the heap
 
 _FOLD_RULES = {
@@ -99,8 +97,11 @@ class SharedRoute:
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call on which the ranks have agreed, and return the result."""
         sent, received = self._begin(x, out)
-        said = carry(self.channel, self.meeting, self.terms.function)
-        del sent  # was read until now
+        try:
+            said = carry(self.channel, self.meeting, self.terms.function)
+        except BaseException:
+            abandon(sent, received)
+            raise
         if said == w.COLLIDING:
             raise self._collision()
         return self.mpi.run(x, out) if said == w.ELSEWHERE else self._end(x, out, received)
@@ -139,7 +140,7 @@ class SharedRoute:
         received = self._place_for_result(x, out)
         self.note_tokens()
         told = received
-        if self.sends_only and out is not None and self._is_shared(out):  # filled in the end
+        if self.sends_only and out is not None and out.flags.c_contiguous and self._is_shared(out):  # filled in the end
             told = out
         exchange.tell(self.entry, 0 if send is None else id(send), 0 if told is None else id(told))
         return send, received
@@ -171,30 +172,19 @@ class SharedRoute:
 
 
 def carry(channel: Channel, meeting: Meeting, function: str) -> int:
-    """Move the data to the end: DONE; ELSEWHERE, or COLLIDING, and nothing has been moved."""
+    """Move the data to the end: DONE; ELSEWHERE, and no result is whole; COLLIDING, and nothing has been moved."""
     said = exchange.carry(meeting.state)
-    if said in (w.WORKING, w.UNREADABLE):
-        last: float | None = None
+    if said == w.WORKING:
 
         def ended() -> bool:
-            nonlocal said, last
+            nonlocal said
             said = exchange.carry(meeting.state)
-            if said == w.UNREADABLE:  # perhaps of a dead rank; then the job is about to end
-                last = last or time.monotonic() + _ENDING
-                return time.monotonic() > last
             if said != w.WORKING:
                 return True
             channel.make_progress()
             return False
 
         wait(ended, channel, function)
-    if said == w.UNREADABLE:
-        channel.close(f"{function} in it could not read what another rank sends")
-        raise DcompError(
-            f"{function}: what another rank sends could not be read on rank {channel.rank} of {channel.size} on "
-            f"{channel.name} (process_vm_readv). Is it in memory of a device, or in a file that has been cut? "
-            "Pass a copy, or set DCOMP_ENGINE=mpi"
-        )
     return said
 
 
@@ -225,7 +215,9 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     longest, block = lengths
     most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
     chunk = max(min(most, block) // item, 1) * item
-    if (w.BLOCK - w.RING) // (-(-chunk // 4096) * 4096 * size) < 2:  # a chunk is put in while one is taken out
+    entry[w.ROOM] = room = -(-chunk // 4096) * 4096
+    entry[w.RING_SLOTS] = slots = min((w.BLOCK - w.RING) // (room * size), _RING_SLOTS)
+    if slots < 2:  # a chunk is put in while one is taken out
         return None
     entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
     entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item

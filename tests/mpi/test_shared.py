@@ -672,20 +672,27 @@ def test_shared_arrays_that_are_left_are_used_again(node):
         assert len(places) <= 3
 
 
-_LONG = (4 << 20) + 4099  # bytes, more than goes through rings
+_LONG, _LONG_FAR = (4 << 20) + 4099, (128 << 10) + 4099  # bytes, more than goes through rings
+_NO_PROCESS = 1 << 30
 
 
-@pytest.mark.parametrize("readable", [True, False], ids=["read", "by MPI"])
+@pytest.mark.parametrize("way", ["read", "read far", "by MPI", "refused"])
 @pytest.mark.parametrize("name", ["bcast", "scatter", "gather", "allgather", "alltoall", "exscan"])
-def test_long_blocks_between_ordinary_arrays(node, name, readable):
-    """Copied once, by way of the kernel, or by MPI where ranks may not read each other's memory."""
+def test_long_blocks_between_ordinary_arrays(node, name, way):
+    """Copied once, by way of the kernel; by MPI where ranks may not read each other's memory, or some just fail to."""
     with together(), node.dup() as comm:
         p, me = comm.size, comm.rank
         meeting = comm._channel.meeting
-        if meeting is not None and not readable:
-            meeting._words[words.PIDS] = 0
+        nbytes = _LONG_FAR if way in ("read far", "refused") else _LONG
+        if meeting is not None:
+            if way == "by MPI":
+                meeting._words[words.PIDS] = 0
+            if way == "refused" and me in (0, p - 1):
+                meeting._pids[:] = _NO_PROCESS
+            if nbytes == _LONG_FAR:
+                _pose_as_far(meeting)
         rng = np.random.default_rng(7)
-        one = rng.integers(0, 256, _LONG, np.uint8)
+        one = rng.integers(0, 256, nbytes, np.uint8)
         blocks = [one + np.uint8(3 * rank) for rank in range(p)]
         whole = np.concatenate(blocks)
         if name == "bcast":
@@ -697,7 +704,7 @@ def test_long_blocks_between_ordinary_arrays(node, name, readable):
         elif name == "alltoall":
             x, expected = whole + np.uint8(me), np.concatenate([blocks[me] + np.uint8(rank) for rank in range(p)])
         else:
-            x, expected = blocks[me], sum(blocks[:me], np.zeros(_LONG, np.uint8))
+            x, expected = blocks[me], sum(blocks[:me], np.zeros(nbytes, np.uint8))
         root = {"root": p - 1} if name in ("bcast", "scatter", "gather") else {}
         receives = (name != "gather" or me == p - 1) and not (name == "bcast" and me == p - 1)
         kept = None if x is None else x.copy()
@@ -708,3 +715,39 @@ def test_long_blocks_between_ordinary_arrays(node, name, readable):
                 assert result is out or out is None
                 assert np.array_equal(result, expected)
             assert np.array_equal(x, kept) or x is None
+            if way == "refused" and turn < 3 and meeting is not None and name != "exscan":
+                failed = comm.mpi.allreduce(int(meeting._words[words.EPOCH]) == _unread(meeting))
+                assert failed or p == 1
+
+
+def _pose_as_far(meeting):
+    """Have the ranks take their cores for such as share no cache, as rank 0's probe tells all."""
+    meeting._words[words.SINCE] = -(1 << 62)  # no probe comes
+    if meeting._words[words.RANK] == 0:
+        _words_of(meeting, words.PROBE)[1] = 1000
+
+
+def _unread(meeting):
+    """The last call in which this rank could not read what another sends."""
+    return int(_words_of(meeting, words.UNREAD)[0])
+
+
+def _words_of(meeting, place):
+    """What this rank writes in its control block from some place on."""
+    return meeting._block[place : place + 16].view(np.int64)
+
+
+def test_an_out_backwards_overlaps_nothing_behind_it(node):
+    """Only an array in C order is told to the others, who would take it for one."""
+    n = 1000
+    whole = node.dup()
+    array = whole.shared_array(2 * n)
+    x = np.arange(float(n))
+    with together():
+        for _ in range(3):
+            if whole.rank == 0:
+                result = whole.bcast(x, out=array[n - 1 :: -1])
+            else:
+                result = whole.bcast(out=array[n:])
+            assert_same(result, x)
+    whole.free()
