@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ settings.register_profile(
 )
 settings.load_profile("same everywhere")
 
+_MANY = 12  # cases of a test, of which `--thin` takes some
+
 
 def _digest_of_kernels() -> str:
     digest = hashlib.sha256()
@@ -38,6 +41,9 @@ os.environ.setdefault(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--big", action="store_true", help="also run the tests that need some 12 GB of memory")
+    parser.addoption(
+        "--thin", type=int, default=1, metavar="K", help="of tests with many cases run every K-th case only"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,9 +51,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--big"):
-        return
-    big = [item for item in items if item.get_closest_marker("big")]
-    if big:
-        items[:] = [item for item in items if item not in big]
-        config.hook.pytest_deselected(items=big)
+    left_out = set()
+    if not config.getoption("--big"):
+        left_out.update(item for item in items if item.get_closest_marker("big"))
+    cases = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    for of_one in cases.values():
+        if len(of_one) >= _MANY:
+            kept = of_one[:: config.getoption("--thin")]
+            left_out.update(set(of_one).difference(kept))
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]

@@ -80,7 +80,8 @@ def _all_runs(
     yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *_SEVERAL, *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        yield f"{n} rank{'s' * (n > 1)}", _pytest(python, mpi, n, TESTS / "mpi"), settings
+        thin = ["--thin", "3"] if n > 4 else []  # so many ranks on few cores take long, and differ little
+        yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
     for n, settings in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
         yield f"{n} ranks, {name}", _pytest(python, mpi, n, TESTS / "mpi"), settings
@@ -118,7 +119,9 @@ def _pytest(python: Path, mpi: str, n: int | None, *paths: Path) -> list[str]:
 def _environment(python: Path) -> dict[str, str]:
     # Intel MPI's `mpirun` looks for its parts on the path.
     path = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **_ENV, "PATH": path}
+    inherited = {**os.environ}
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # every rank of every run would compile all modules again
+    return {**inherited, **_ENV, "PATH": path}
 
 
 def _run(python: Path, command: list[str], settings: dict[str, str], title: str) -> tuple[Counter, int]:

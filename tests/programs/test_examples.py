@@ -18,16 +18,10 @@ PROGRAMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def numba_cache(tmp_path_factory):
-    """A cache of this run's own: compiled once for all sizes, never stale."""
-    return {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("numba"))}
-
-
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_example_agrees_with_numpy(name, ranks, numba_cache, tmp_path):
-    done = mpirun(ranks, EXAMPLES / f"{name}.py", *PROGRAMS[name], env=numba_cache, timeout=100, cwd=tmp_path)
+def test_example_agrees_with_numpy(name, ranks, tmp_path):
+    done = mpirun(ranks, EXAMPLES / f"{name}.py", *PROGRAMS[name], timeout=100, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{name}: OK" in done.stdout, done.stdout + done.stderr
     if name == "demo" and find_spec("matplotlib"):  # without it, it says so
