@@ -1,4 +1,4 @@
-"""The command line: ``python -m dcomp``, ``... doctor`` and ``... run -n 8 program.py``."""
+"""The command line: ``python -m dcomp``, ``... doctor``, ``... run -n 8 program.py`` and ``... tune``."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dcomp", description="Without a command: show versions, MPI, nodes and settings."
     )
-    commands = parser.add_subparsers(dest="command", metavar="doctor | run")
+    commands = parser.add_subparsers(dest="command", metavar="doctor | run | tune")
     commands.add_parser("doctor", help="find what is wrong with the installation or the launch, and print the fix")
     run = commands.add_parser("run", help="start a program under the MPI that mpi4py uses")
     run.add_argument("-n", dest="ranks", type=_positive, default=_mpirun.cpus(), help="ranks; as many as CPUs")
@@ -24,10 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("-c", dest="how", action="store_const", const="-c", help="the program is Python code")
     run.add_argument("program", help="a Python file; other programs are started as they are")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
+    tune = commands.add_parser("tune", help="measure which way is fastest here, and write the rules; under mpirun")
+    tune.add_argument("--output", metavar="FILE", help="for DCOMP_RULES; without it, where every program looks")
+    tune.add_argument("--seconds", type=float, default=0.3, help="for each collective and size (default: 0.3)")
     given = parser.parse_args(arguments)
     try:
         if given.command == "run":
             return _run(given.ranks, given.how, [given.program, *given.arguments], given.show)
+        if given.command == "tune":
+            from ._tune import tune as measure  # which starts MPI
+
+            return measure(given.output, given.seconds)
         return _doctor.examine() if given.command == "doctor" else _doctor.describe()
     except DcompError as error:
         launch = find_launch()

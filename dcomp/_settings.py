@@ -14,8 +14,13 @@ VARIABLES = {
     "DCOMP_ENGINE": "auto (default); mpi; or shared: as auto, but an error where a node's memory cannot be shared",
     "DCOMP_HEAP": "memory for results shared by the ranks of a node, per rank, as 512M or 4G; unset: half the node's",
     "DCOMP_RANKS_PER_NODE": "ranks (>= 1) that make up one pretended node; unset: the real nodes",
+    "DCOMP_RULES": "file from python -m dcomp tune, or shipped; unset: ~/.config/dcomp/rules.json, if it is there",
     "DCOMP_REPORT_SIGNAL": "signal that prints where every rank is: USR2 (default), another name, or off",
 }
+
+
+#: Where `python -m dcomp tune` writes its rules, and they are looked for.
+RULES = os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "dcomp", "rules.json")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Settings:
     engine: str = "auto"
     heap: int | None = None  # bytes
     ranks_per_node: int | None = None
+    rules: str | None = None
     report_signal: int | None = signal.SIGUSR2
 
 
@@ -96,5 +102,6 @@ _PARSERS = {
     "engine": _one_of("auto", "mpi", "shared"),
     "heap": _bytes,
     "ranks_per_node": _positive,
+    "rules": str,
     "report_signal": _signal,
 }

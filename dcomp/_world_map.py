@@ -1,6 +1,7 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +11,9 @@ from mpi4py import MPI
 
 from ._errors import SettingError, UsageError
 from ._layout import format_ranks
-from ._settings import Settings, read_settings
+from ._settings import RULES, Settings, read_settings
 from .engine.channel import Channel, world_ranks
+from .engine.choose import Rules, rules_from
 from .engine.waiting import spins_for
 
 _ALIKE = ("check", "engine", "ranks_per_node")
@@ -20,6 +22,8 @@ _UNCOMPILED = "numba has not compiled dcomp's functions on this machine yet"
 _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
+_rules = Rules()
+_has_kernels = False  # all ranks of the job have the compiled functions
 _segment: Any = None  # this node's shared memory
 _why_not = ""  # there is none
 _start_job: Callable[[], object] | None = None
@@ -38,8 +42,10 @@ def survey(world: MPI.Intracomm) -> str | None:
     -------
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
-    global _settings, _nodes, _spins, _segment, _why_not
+    global _settings, _nodes, _spins, _rules, _segment, _why_not, _has_kernels
     mine, fault = _agree_on_settings(world)
+    if fault is None:
+        _rules, fault = _agree_on_rules(world, mine.rules)
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     group = node.rank // (mine.ranks_per_node or node.size)
     first = np.array(node.allgather(world.rank)[group * (mine.ranks_per_node or node.size)])
@@ -48,11 +54,15 @@ def survey(world: MPI.Intracomm) -> str | None:
     _settings, _nodes = mine, tuple(nodes.tolist())
     _spins = spins_for(node.allgather(os.sched_getaffinity(0)))
     _why_not = "DCOMP_ENGINE=mpi" if mine.engine == "mpi" else fault or ""
-    if not _why_not:
+    if not _why_not and world.size > 1:
         neighbours = node.Split(group, node.rank)
-        _segment, _why_not = _share_memory(neighbours, mine)
+        _why_not = _have_kernels(neighbours)
+        _has_kernels = not _why_not
+        if _has_kernels and neighbours.size > 1:
+            _segment, _why_not = _share_memory(neighbours, mine)
         neighbours.Free()
     node.Free()
+    _has_kernels = world.allreduce(_has_kernels, MPI.LAND)
     if mine.engine == "shared":
         told = world.allgather(_why_not)
         missing = [rank for rank, text in enumerate(told) if text]
@@ -73,16 +83,36 @@ def _agree_on_settings(comm: MPI.Intracomm) -> tuple[Settings, str | None]:
     return (mine, None) if fault is None else (Settings(), fault)
 
 
-def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
-    """The node's segment, or None and the reason; collective over the ranks of the node."""
-    if node.size == 1:
-        return None, ""  # no one to share memory with
+def _agree_on_rules(world: MPI.Intracomm, given: str | None) -> tuple[Rules, str | None]:
+    """The rules that rank 0 reads from a file, and None; or the shipped ones, and what is wrong with it. Collective."""
+    mpi = MPI.get_vendor()[0]
+    told: tuple[str, str | None] = "{}", None
+    if world.rank == 0 and given != "shipped":
+        path = given or RULES
+        try:
+            with open(path, encoding="utf-8") as file:
+                told = file.read(), None
+            rules_from(told[0], mpi)
+        except (OSError, ValueError) as error:
+            if given is not None or not isinstance(error, FileNotFoundError):
+                told = "{}", f"the rules in {path} cannot be used: {error}. Have them written: python -m dcomp tune"
+    text, fault = world.bcast(told)
+    return rules_from(text, mpi), fault
+
+
+def _have_kernels(node: Any) -> str:
+    """Have the compiled functions on every rank of the node; why they cannot be used, if they cannot. Collective."""
     fault = _first_fault(node, _start_kernels(compiles=False))
     if fault == _UNCOMPILED:  # one rank compiles, and the others find it in the cache
+        if MPI.COMM_WORLD.rank == 0:
+            print("dcomp: compiling for this machine, once, which takes some 15 seconds", file=sys.stderr, flush=True)
         fault = _first_fault(node, _start_kernels(compiles=True) if node.rank == 0 else "")
         fault = fault or _first_fault(node, _start_kernels(compiles=True))
-    if fault:
-        return None, fault
+    return fault
+
+
+def _share_memory(node: Any, settings: Settings) -> tuple[Any, str]:
+    """The node's segment, or None and the reason; collective over the ranks of the node."""
     from .engine.segment import make_segment
 
     return make_segment(node, settings.heap)
@@ -145,10 +175,15 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
         return Channel(comm, name, settings(), _spins)
     nodes = [_nodes[rank] for rank in ranks]
     if len(set(nodes)) == 1:
-        return Channel(comm, name, settings(), _spins, meeting=_meeting(comm))
+        return Channel(comm, name, settings(), _spins, meeting=_meeting(comm), rules=_rules)
     if settings().check == "off":  # a call may go straight to MPI on one rank and not on another, so no other way
         return Channel(comm, name, settings(), _spins)
-    return Channel(comm, name, settings(), _spins, levels=_levels(comm, name, nodes))
+    levels = _levels(comm, name, nodes)
+    if not _has_kernels or settings().check != "collective":
+        return Channel(comm, name, settings(), _spins, levels=levels, rules=_rules)
+    from .engine.joint import JointClaims
+
+    return Channel(comm, name, settings(), _spins, levels=levels, rules=_rules, make_claims=JointClaims)
 
 
 def _meeting(comm: MPI.Intracomm) -> Any:
@@ -165,7 +200,7 @@ def _levels(comm: MPI.Intracomm, name: str, nodes: list[int]) -> Any:
 
     def make_node(node: MPI.Intracomm) -> Channel | None:
         place = _meeting(node)
-        return None if place is None else Channel(node, f"{name} on this node", settings(), _spins, place)
+        return None if place is None else Channel(node, f"{name} on this node", settings(), _spins, place, rules=_rules)
 
     return make_levels(comm, nodes, make_node)
 

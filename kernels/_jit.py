@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
@@ -31,6 +33,20 @@ def jit(function: Callable) -> Any:
 def jit_briefly(function: Callable) -> Any:
     """The same for what takes less time than to give the GIL away and get it back; it keeps the GIL."""
     return _cached(function)
+
+
+def c_function(signature: Any) -> Callable:
+    """Compile a C function, cached on disk like the kernels; its address is `.address`."""
+
+    def compiled(function: Callable) -> CFunc:
+        result = CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
+        result.enable_caching()
+        cache: Any = result._cache  # type: ignore[attr-defined]
+        cache._cache_file._source_stamp = _SOURCES
+        result.compile()
+        return result
+
+    return compiled
 
 
 def load_compiled(function: Any, signature: tuple) -> bool:

@@ -20,9 +20,6 @@ from ._signals import (
 )
 from .words import set_word, word
 
-# Bytes of a block, from ordinary memory to ordinary memory, that is better copied once by way of the kernel.
-_ONCE, _ONCE_FAR = 4 << 20, 128 << 10
-
 
 @jit
 def deposit(state, entry, x):
@@ -117,9 +114,11 @@ def look_around(state, entry):
     direct = all_shared or (all_receive and not is_fold)
     # In a reduction the others write into a rank's result, but for reduce_scatter.
     is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
-    if not direct and not is_fold and _is_long(state, entry):
-        direct = word(state, w.PIDS) != 0
-        is_sent = not direct
+    if not direct and not is_fold:
+        is_sent = _reaches(state, entry, w.BY_MPI, w.BY_MPI_FAR)
+        if not is_sent and _reaches(state, entry, w.ONCE, w.ONCE_FAR):
+            direct = word(state, w.PIDS) != 0
+            is_sent = not direct
     if collide(state, entry):
         return w.COLLIDING
     if is_sent:
@@ -133,9 +132,9 @@ def look_around(state, entry):
 
 
 @jit
-def _is_long(state, entry):
-    """Whether the longest block is better copied once than through a ring."""
-    return word(entry, w.ROUNDS) * word(entry, w.CHUNK) > (_ONCE_FAR if are_far(state) else _ONCE)
+def _reaches(state, entry, near, far):
+    """Whether the longest block, in whole chunks, has as many bytes as a rule says."""
+    return word(entry, w.ROUNDS) * word(entry, w.CHUNK) >= word(entry, far if are_far(state) else near)
 
 
 @jit

@@ -18,7 +18,7 @@ from ._jit import jit, jit_briefly, load_compiled
 from ._memory import load, peek, poke, store
 from ._motion import carry_small, deposit, fill, flow, look_around, move
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
-from ._signals import all_arrived, all_have_come, block_of, line_of, offset_of, post_line, probe, result_offset
+from ._signals import all_arrived, all_have_come, are_far, block_of, line_of, offset_of, post_line, probe, result_offset
 from .words import set_word, word
 
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
@@ -280,6 +280,12 @@ def sends(entry, value):
 
 
 @jit_briefly
+def is_far(state):
+    """Whether the ranks' cores share no cache, as rank 0's last probe says."""
+    return are_far(state)
+
+
+@jit_briefly
 def resume(state):
     """`call`, after WAITING."""
     if not all_arrived(state):
@@ -347,6 +353,7 @@ _CALLED = (
     (look, (int64, any_object)),
     (is_shared, (int64, any_object)),
     (sends, (int64, any_object)),
+    (is_far, (int64,)),
     (resume, (int64,)),
     (carry, (int64,)),
     (begin_round, (int64,)),

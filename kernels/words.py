@@ -37,8 +37,9 @@ STATE = 40  # VECTORS are four
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
     OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY, COPIES, ROOM, RING_SLOTS,
-) = range(24)  # fmt: skip
-ROWS, ROW = 24, 8
+    ONCE, ONCE_FAR, BY_MPI, BY_MPI_FAR,
+) = range(28)  # fmt: skip
+ROWS, ROW = 28, 8
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 # Of both: bytes that the rank sends in all, and receives.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)

@@ -38,6 +38,8 @@ os.environ.setdefault(
     "NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"dcomp-tests-{os.getuid()}-{_digest_of_kernels()}")
 )
 
+os.environ.setdefault("DCOMP_RULES", "shipped")  # whatever this user has tuned
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--big", action="store_true", help="also run the tests that need some 12 GB of memory")

@@ -27,6 +27,8 @@ _OTHERWISE = (
     (3, {"DCOMP_ENGINE": "mpi"}),
     (4, {"DCOMP_RANKS_PER_NODE": "2"}),
 )
+#: Of tests with many cases a third.
+_THIN = ("--thin", "3")
 #: Several tests at a time, of those that mostly wait for what they have started.
 _SEVERAL = ("-n", "3", "--dist", "worksteal")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
@@ -80,11 +82,11 @@ def _all_runs(
     yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *_SEVERAL, *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        thin = ["--thin", "3"] if n > 4 else []  # so many ranks on few cores take long, and differ little
+        thin = _THIN if n > 4 else ()  # so many ranks on few cores take long, and differ little
         yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
     for n, settings in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
-        yield f"{n} ranks, {name}", _pytest(python, mpi, n, TESTS / "mpi"), settings
+        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi"), *_THIN], settings
     yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
 

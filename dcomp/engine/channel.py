@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from mpi4py import MPI
 
-from .. import _checks
 from .._errors import DcompError, UsageError
 from .._settings import Settings
+from .choose import Rules
+from .claims import Claims
 
 if TYPE_CHECKING:
     from .._calls import Terms
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What a step of communication yields while it waits: a function that is true when it has come.
 Steps = Generator[Any, None, Any]
+
+_NO_RULES = Rules()
 
 channels: "weakref.WeakValueDictionary[int, Channel]" = weakref.WeakValueDictionary()
 
@@ -46,9 +48,11 @@ class Channel:
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int, meeting: Any = None, levels: Any = None
-    ) -> None:
+        self, comm: MPI.Intracomm, name: str, settings: Settings, spins: int, meeting: Any = None, levels: Any = None,
+        rules: Rules = _NO_RULES, make_claims: Callable[[MPI.Intracomm], Claims] = Claims,
+    ) -> None:  # fmt: skip
         self.settings = settings
+        self.rules = rules
         self.meeting: Meeting | None = meeting
         self.levels: Levels | None = levels
         # Where the ranks meet in shared memory they have to, check or no check, and comparing costs nothing.
@@ -71,44 +75,15 @@ class Channel:
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
         self._turn = threading.Lock()  # whose it is; never given back once the channel is closed
         self._closed: tuple[str, type[DcompError]] | None = None
-        self._mine = np.empty(_checks.BYTES, np.uint8)
-        self._agreed = np.empty(_checks.BYTES, np.uint8)
-        self._mine_view = memoryview(self._mine)  # type: ignore[arg-type]
-        self._check = None if meeting is not None else self._persistent_check()
+        self.claims: Any = meeting or make_claims(self.sync)
         self.id = int.from_bytes(self.sync.bcast(os.urandom(7) if self.rank == 0 else None), "little")
         self.members = world_ranks(comm)
         channels[self.id] = self
 
-    def _persistent_check(self) -> MPI.Prequest | None:
-        """The check's exchange, set up once; None where the MPI has no persistent collectives."""
-        try:
-            return self.sync.Allreduce_init([self._mine, MPI.INT64_T], [self._agreed, MPI.INT64_T], MPI.MIN)
-        except NotImplementedError:
-            return None
-
-    def begin_exchange(self, claim: bytes) -> Callable[[], Any]:
-        """Find the least of every entry of all ranks' claims; true when `agreed` has it.
-
-        In shared memory, or by one allreduce of 128 bytes.
-        """
-        if self.meeting is not None:
-            return self.meeting.begin(claim)
-        self._mine_view[:] = claim
-        if self._check is None:
-            return self.sync.Iallreduce([self._mine, MPI.INT64_T], [self._agreed, MPI.INT64_T], MPI.MIN).Test
-        self._check.Start()
-        return self._check.Test
-
-    def agreed(self) -> bytes:
-        """The verdict of the exchange that has ended."""
-        if self.meeting is not None:
-            return self.meeting.verdict or b""
-        return self._agreed.tobytes()
-
     def exchange(self, claim: bytes) -> Steps:
-        """Both, as steps."""
-        yield self.begin_exchange(claim)
-        return self.agreed()
+        """The least of every entry of all ranks' claims; steps."""
+        yield self.claims.begin(claim)
+        return self.claims.verdict
 
     @property
     def calls(self) -> int:
@@ -210,11 +185,9 @@ class Channel:
 
     def free(self) -> None:
         """Free the private communicators; collective. The caller has the turn."""
-        if self._check is not None:
-            self._check.Free()
         if self.meeting is not None:
             self.sync.Barrier()  # until then a rank may be looking at this one's place
-            self.meeting.close()
+        self.claims.free()
         if self.levels is not None:
             self.levels.free()
         self.sync.Free()

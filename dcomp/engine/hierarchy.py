@@ -22,10 +22,9 @@ from .._layout import block_counts, displacements
 from .._table import Collective
 from . import mpi
 from .channel import Channel
+from .choose import Rule
 from .operations import fold_function, mpi_operation, unit
 from .requests import carry_out
-
-_LEAST = 128 << 10  # bytes from which on the steps are worth their time: see docs/explanation/scale.md
 
 
 class Levels:
@@ -58,13 +57,13 @@ class Levels:
         """A collective of the node."""
         return carry_out(self.node, describe(self.node, row, x, out, **arguments))
 
-    def spread(self, route: mpi.Route) -> "LanesRoute | None":
+    def spread(self, route: mpi.Route, rule: Rule) -> "LanesRoute | None":
         """The route by lanes; None where MPI's own is taken. All ranks come to the same answer."""
         terms = route.terms
         if terms.row.name not in _RUN or route.parts is not None or route.scalar:
             return None
         shape = route.shape if terms.x_shape is None else terms.x_shape
-        if prod(shape or ()) * route.dtype.itemsize < _LEAST:
+        if prod(shape or ()) * route.dtype.itemsize < rule.lanes:
             return None
         if terms.row.reduces:
             keeps_order = terms.op.commutative or self.is_in_order

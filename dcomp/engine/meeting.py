@@ -7,6 +7,7 @@ that were not seen before make the ranks show the claims themselves.
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -60,6 +61,9 @@ class Meeting:
         self._free: set[int] = set()  # of those, which this rank does not use any more
         self._shown = 0  # exchanges in which claims were shown
         self._verdicts: dict[int, bytes] = {}  # the same on all ranks, since each is learnt by all at once
+
+    def put(self, call: Any) -> None:
+        """Claims alone are compared here."""
 
     def begin(self, claim: bytes) -> Callable[[], bool]:
         """Arrive with a claim; what is returned is true when the verdict of all ranks is known."""
@@ -137,6 +141,11 @@ class Meeting:
         return *divmod(ranks, self._size), "sends" if sends else "receives"
 
     @property
+    def is_far(self) -> bool:
+        """Whether the ranks' cores share no cache, as rank 0 has found for all."""
+        return exchange.is_far(self.state)
+
+    @property
     def verdict(self) -> bytes | None:
         """The verdict of the exchange that has ended; None if these tokens have not been seen together before."""
         return self._verdicts.get(self.combined)
@@ -177,10 +186,10 @@ class Meeting:
         state[w.X] = 0 if x is None else address_of(x)
         state[w.Y] = 0 if y is None else address_of(y)
 
-    def close(self) -> None:
+    def free(self) -> None:
         """Give the place back, and those of plans, when no rank looks at them any more."""
         for place in self._places:
-            place.close()
+            place.free()
         self.segment.unpin(self._block)
 
 

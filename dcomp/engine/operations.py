@@ -76,11 +76,15 @@ def _called_back(op: Predefined) -> MPI.Op:
 
 @cache
 def _compiled(op: Op, dtype: np.dtype) -> MPI.Op:
-    """A native MPI operation from a compiled function (MPI_Op_create); mpi4py makes only Python ones."""
+    """A native MPI operation from a compiled function (MPI_Op_create)."""
+    return make_operation(op.combiner(dtype).address, op.commutative)
+
+
+def make_operation(address: int, commutes: bool) -> MPI.Op:
+    """An MPI operation from the address of a C function; mpi4py makes only Python ones."""
     library = ctypes.CDLL(MPI.__file__)  # its symbols are those of the MPI in use
     handle = (ctypes.c_void_p if MPI._sizeof(MPI.Op) == ctypes.sizeof(ctypes.c_void_p) else ctypes.c_uint)()
-    address = ctypes.c_void_p(op.combiner(dtype).address)
-    code = library.MPI_Op_create(address, ctypes.c_int(op.commutative), ctypes.byref(handle))
+    code = library.MPI_Op_create(ctypes.c_void_p(address), ctypes.c_int(commutes), ctypes.byref(handle))
     if code != MPI.SUCCESS:
         raise MPI.Exception(code)
     return MPI.Op.fromhandle(handle.value or 0)

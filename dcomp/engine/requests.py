@@ -39,8 +39,9 @@ def carry_out(channel: Channel, call: Call) -> Any:
         verdict = None
         if channel.is_checked or terms is None or terms.needs_layout:
             channel.count_call()
-            wait(channel.begin_exchange(call.claim.packed), channel, call.function)
-            verdict = channel.agreed()
+            channel.claims.put(call)
+            wait(channel.claims.begin(call.claim.packed), channel, call.function)
+            verdict = channel.claims.verdict
         elif channel.settings.timeout is not None:  # without a check, only a barrier tells who is missing
             wait(channel.sync.Ibarrier().Test, channel, call.function)
         return conclude(channel, call, verdict)
@@ -100,8 +101,11 @@ def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
         from .shared import share  # where memory is shared numba has been started
 
         route = share(channel, route) or route
-    elif channel.levels is not None:
-        route = channel.levels.spread(route) or route
+    else:
+        # Another exchange would have taken the place of the first, and of what has travelled with it.
+        joint = channel.claims.share(route) if repeatable else None
+        lanes = channel.levels.spread(route, channel.rules[terms.row.name]) if channel.levels is not None else None
+        route = joint or lanes or route
     if repeatable:
         if len(terms.routes) >= _KEPT:
             terms.routes.clear()

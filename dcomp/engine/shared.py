@@ -26,7 +26,6 @@ from .waiting import wait
 _SMALL_MOVE, _SMALL_FOLD = 8192, 2048
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
 _RING_SLOTS = 32  # at most; more would only be slower at first, for each is in pages of its own
-_THROUGH_HEAP = 1 << 20  # bytes of a combination for an `out` in ordinary memory that may take a way through the heap
 
 _FOLD_RULES = {
     "allreduce": w.ALL, "reduce": w.AT_ROOT, "reduce_scatter": w.OWN, "scan": w.PREFIX, "exscan": w.BEFORE
@@ -53,9 +52,13 @@ class SharedRoute:
         self.entry = address_of(entry)
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
+        rule = channel.rules[route.terms.row.name]
+        entry[w.ONCE], entry[w.ONCE_FAR], entry[w.BY_MPI], entry[w.BY_MPI_FAR] = (
+            rule.once, rule.once_far, rule.mpi, rule.mpi_far
+        )  # fmt: skip
         by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN  # they write into this rank's result
         self.takes_any_out = (
-            self.is_small or not by_others or self.result_bytes > _THROUGH_HEAP or route.identity is not None
+            self.is_small or not by_others or self.result_bytes > rule.heap or route.identity is not None
         )
         # How compiled functions know the result, and x: not before `recognise`.
         self._layout, self._x_layout = layout_of(self.shape or (), self.dtype), np.empty(0, np.int64)

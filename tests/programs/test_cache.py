@@ -26,14 +26,16 @@ def test_made_once_and_mended(tmp_path):
     shutil.copytree(os.environ["NUMBA_CACHE_DIR"], cache)
     for broken in (*cache.rglob("exchange.post-*"), *cache.rglob("exchange.take-*")):
         broken.unlink()
-    told = []
+    told, said = [], []
     for turn in range(4):
         done = mpirun(2, path, env={"NUMBA_CACHE_DIR": str(cache)}, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         told.append(sorted(done.stdout.splitlines()))
+        said.append(done.stderr)
         if turn == 1:
             os.truncate(next(cache.rglob("exchange.call-*.nbi")), 10)
             os.truncate(next(cache.rglob("exchange.tell-*.nbc")), 0)
     assert told[1] == told[3] == ["[2. 2.] True True"] * 2, told
     assert "[2. 2.] True False" in told[0], told
+    assert [text.count("dcomp: compiling") for text in said] == [1, 0, 1, 0]
     assert all(line.startswith("[2. 2.] True") for line in told[2]), told

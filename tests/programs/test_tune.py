@@ -1,0 +1,58 @@
+"""`python -m dcomp tune`, and the file that it writes."""
+
+import json
+
+import pytest
+from launch import mpirun
+
+_SHOW = """
+import dcomp as dc
+
+rules = dc.COMM_WORLD._channel.rules
+print("RULES", rules["bcast"].lanes, rules["reduce"].lanes, rules["reduce"].heap)
+"""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_rules_are_measured_written_and_read(nodes, tmp_path):
+    path = tmp_path / "rules.json"
+    ranks, settings = 2 * nodes, {"DCOMP_RANKS_PER_NODE": "2"}
+    command = ["-m", "dcomp", "tune", "--seconds", "0.01", "--output", path]
+    tuned = mpirun(ranks, *command, env=settings, timeout=200)
+    assert tuned.returncode == 0, tuned.stdout + tuned.stderr
+    assert f"Written to {path}" in tuned.stdout
+    (of_mpi,) = json.loads(path.read_text()).values()
+    # Whether the cores are near or far, and whether that stays so, is the machine's affair.
+    possible = {"once", "mpi", "once_far", "mpi_far"} if nodes == 1 else {"lanes"}
+    assert of_mpi["bcast"].keys() <= possible, of_mpi
+    assert of_mpi["bcast"], tuned.stdout
+    (number,) = of_mpi["reduce"].values()
+    done = mpirun(ranks, "-c", _SHOW, env={**settings, "DCOMP_RULES": str(path)})
+    assert [line.split()[-2 if nodes == 2 else -1] for line in done.stdout.splitlines()] == [str(number)] * ranks
+
+
+def test_one_rank_has_nothing_to_tune():
+    done = mpirun(1, "-m", "dcomp", "tune")
+    assert done.returncode == 1
+    assert "mpirun -n 8 python -m dcomp tune" in done.stderr
+
+
+def test_the_users_own_rules_are_found(tmp_path):
+    (tmp_path / "dcomp").mkdir()
+    (tmp_path / "dcomp" / "rules.json").write_text(
+        json.dumps({mpi: {"bcast": {"lanes": 77}} for mpi in ("MPICH", "Open MPI", "Intel MPI")})
+    )
+    for given, lanes in (("", 77), ("shipped", 128 << 10)):
+        done = mpirun(2, "-c", _SHOW, env={"XDG_CONFIG_HOME": str(tmp_path), "DCOMP_RULES": given})
+        assert done.stdout.count(f"RULES {lanes} ") == 2, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["{", None], ids=["no JSON", "no file"])
+def test_a_bad_file_is_an_error_on_every_rank(text, tmp_path):
+    path = tmp_path / "rules.json"
+    if text is not None:
+        path.write_text(text)
+    code = "import dcomp as dc\ntry:\n    dc.size\nexcept dc.SettingError as e:\n    print('TOLD', e)"
+    done = mpirun(2, "-c", code, env={"DCOMP_RULES": str(path)})
+    assert done.stdout.count(f"TOLD the rules in {path} cannot be used") == 2, done.stdout + done.stderr
