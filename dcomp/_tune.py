@@ -96,7 +96,7 @@ def tune(output: str | None, seconds: float) -> int:
         for name in choice.collectives:
             found[name] = _numbers(choice, _measure(comm, choice, name, seconds))
             told = ", ".join(f"{key} {_text(value)}" for key, value in found[name].items())
-            _say(comm, f"{name:10} {told}")
+            _say(comm, f"{name:10} {told or 'as it is: the cores were near for a while, and far for another'}")
     fault = _write(path, found) if comm.rank == 0 else None
     fault = comm.bcast_object(fault)
     _say(comm, fault or f"Written to {path}")
@@ -181,9 +181,15 @@ def _race(comm: Any, rivals: list[_Rival], seconds: float) -> dict[bool, list[fl
 
 
 def _numbers(choice: _Choice, times: dict[bool, _Times]) -> dict[str, int]:
-    """The numbers of the rule that loses least over all sizes."""
+    """The numbers of the rule that loses least over all sizes.
+
+    None of cores that were near, or far, for some of the sizes only.
+    """
     numbers = {}
+    sizes = set().union(*times.values())
     for is_far, of_state in times.items():
+        if of_state.keys() != sizes:
+            continue
         bounds = _bounds(choice, of_state)
         if choice is _BLOCKS:
             end = "_far" if is_far else ""

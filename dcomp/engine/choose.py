@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 NEVER = 1 << 62  # more bytes than any call has
+_CHUNK = 64 << 10  # blocks are counted in these
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Rule:
                              lane; MPI carries smaller ones.
     """
 
-    once: int = 4 << 20
-    once_far: int = 128 << 10
+    once: int = (4 << 20) + _CHUNK
+    once_far: int = (128 << 10) + _CHUNK
     mpi: int = NEVER
     mpi_far: int = NEVER
     heap: int = 1 << 20

@@ -59,6 +59,14 @@ def test_one_odd_measurement_moves_no_bound():
     assert _tune._numbers(_tune._BLOCKS, {False: times}) == {"once": 1 << 19, "mpi": NEVER}
 
 
+def test_cores_that_are_far_for_a_while_tell_nothing():
+    times = {nbytes: [1.0, 1.5, 1.5] for nbytes in SIZES}
+    far = {SIZES[2]: [1.5, 1.0, 1.5]}
+    assert _tune._numbers(_tune._BLOCKS, {False: times, True: far}) == {"once": NEVER, "mpi": NEVER}
+    del times[SIZES[0]]
+    assert _tune._numbers(_tune._BLOCKS, {False: times, True: {SIZES[0]: [1.0, 2.0, 2.0]}}) == {}
+
+
 def test_mpi_must_be_faster_by_more_than_noise():
     times = {nbytes: [1.03, 1.0] for nbytes in SIZES}
     assert _tune._numbers(_tune._COMBINED, {False: times}) == {"heap": 1 << 20}
