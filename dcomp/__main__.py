@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
     tune = commands.add_parser("tune", help="measure which way is fastest here, and write the rules; under mpirun")
     tune.add_argument("--output", metavar="FILE", help="for DCOMP_RULES; without it, where every program looks")
-    tune.add_argument("--seconds", type=float, default=0.3, help="for each collective and size (default: 0.3)")
+    tune.add_argument("--seconds", type=_seconds, default=0.3, help="for each collective and size (default: 0.3)")
     given = parser.parse_args(arguments)
     try:
         if given.command == "run":
@@ -47,6 +47,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {value}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive; got {value}")
     return value
 
 

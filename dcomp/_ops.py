@@ -139,6 +139,10 @@ class Predefined(Op):
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> str:
+        """Copied or pickled it is the one of this module."""
+        return self.name
+
     def check(self, dtype: np.dtype) -> None:
         if dtype.kind not in self._kinds:
             raise TypeError(f"op {self.name} is not defined for dtype {dtype}: {self._why}.")

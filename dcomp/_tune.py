@@ -6,7 +6,6 @@ timed in turns, a few of one after a few of another, and all inputs are written 
 
 import contextlib
 import os
-import tempfile
 import time
 from itertools import combinations_with_replacement
 from math import log
@@ -77,6 +76,7 @@ def tune(output: str | None, seconds: float) -> int:
     ------
     LaunchError     If there is one rank.
     """
+    os.environ["DCOMP_RULES"] = "shipped"  # what is to be replaced may be the reason for doing it
     comm: Any = world()
     if comm.size == 1:
         raise LaunchError(
@@ -89,7 +89,15 @@ def tune(output: str | None, seconds: float) -> int:
     elif channel.meeting is not None:
         choices = (_BLOCKS, _COMBINED)
     else:
-        _say(comm, "The ranks share no memory, so MPI carries everything. See python -m dcomp doctor")
+        _say(
+            comm,
+            "There is nothing to tune: on one node the ranks share no memory (see python -m dcomp doctor); or there is "
+            "one rank per node, nodes have different numbers of ranks, or DCOMP_CHECK=off.",
+        )
+        return 1
+    fault = comm.bcast_object(_write(path, {}) if comm.rank == 0 else None)
+    if fault:
+        _say(comm, fault)
         return 1
     found = {}
     for choice in choices:
@@ -97,8 +105,7 @@ def tune(output: str | None, seconds: float) -> int:
             found[name] = _numbers(choice, _measure(comm, choice, name, seconds))
             told = ", ".join(f"{key} {_text(value)}" for key, value in found[name].items())
             _say(comm, f"{name:10} {told or 'as it is: the cores were near for a while, and far for another'}")
-    fault = _write(path, found) if comm.rank == 0 else None
-    fault = comm.bcast_object(fault)
+    fault = comm.bcast_object(_write(path, found) if comm.rank == 0 else None)
     _say(comm, fault or f"Written to {path}")
     return 1 if fault else 0
 
@@ -221,11 +228,16 @@ def _write(path: str, found: dict[str, dict[str, int]]) -> str | None:
         of_mpi = numbers.setdefault(MPI.get_vendor()[0], {})
         for name, new in found.items():
             of_mpi[name] = {**of_mpi.get(name, {}), **new}
-        folder = os.path.dirname(os.path.abspath(path))
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as new_file:
-            new_file.write(format_rules(numbers))
-        os.replace(new_file.name, path)
-    except (OSError, ValueError) as error:
-        return f"{path}: {error}"
+        path = os.path.realpath(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        unfinished = f"{path}.{os.getpid()}"
+        try:
+            with open(unfinished, "w", encoding="utf-8") as new_file:
+                new_file.write(format_rules(numbers))
+            os.replace(unfinished, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unfinished)
+    except (OSError, ValueError, RecursionError) as error:
+        return f"{path} cannot be written: {error}. Delete it if it is no file of rules, or give another as --output"
     return None

@@ -56,7 +56,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     _why_not = "DCOMP_ENGINE=mpi" if mine.engine == "mpi" else fault or ""
     if not _why_not and world.size > 1:
         neighbours = node.Split(group, node.rank)
-        _why_not = _have_kernels(neighbours)
+        _why_not = _have_kernels(neighbours, are_several=len(set(_nodes)) > 1)
         _has_kernels = not _why_not
         if _has_kernels and neighbours.size > 1:
             _segment, _why_not = _share_memory(neighbours, mine)
@@ -93,14 +93,21 @@ def _agree_on_rules(world: MPI.Intracomm, given: str | None) -> tuple[Rules, str
             with open(path, encoding="utf-8") as file:
                 told = file.read(), None
             rules_from(told[0], mpi)
-        except (OSError, ValueError) as error:
-            if given is not None or not isinstance(error, FileNotFoundError):
-                told = "{}", f"the rules in {path} cannot be used: {error}. Have them written: python -m dcomp tune"
+        except Exception as error:  # the others wait for this rank
+            # A place that no one has named need not be there, nor be a place at all, as for users without a home.
+            if given is not None or not isinstance(error, OSError):
+                told = (
+                    "{}",
+                    (
+                        f"the rules in {path} cannot be used: {type(error).__name__}: {error}. Delete the file, have "
+                        "another written by python -m dcomp tune, or set DCOMP_RULES=shipped"
+                    ),
+                )
     text, fault = world.bcast(told)
     return rules_from(text, mpi), fault
 
 
-def _have_kernels(node: Any) -> str:
+def _have_kernels(node: Any, *, are_several: bool) -> str:
     """Have the compiled functions on every rank of the node; why they cannot be used, if they cannot. Collective."""
     fault = _first_fault(node, _start_kernels(compiles=False))
     if fault == _UNCOMPILED:  # one rank compiles, and the others find it in the cache
@@ -108,6 +115,8 @@ def _have_kernels(node: Any) -> str:
             print("dcomp: compiling for this machine, once, which takes some 15 seconds", file=sys.stderr, flush=True)
         fault = _first_fault(node, _start_kernels(compiles=True) if node.rank == 0 else "")
         fault = fault or _first_fault(node, _start_kernels(compiles=True))
+    if are_several and not fault:
+        fault = _first_fault(node, _start_joint())
     return fault
 
 
@@ -139,6 +148,15 @@ def _start_kernels(*, compiles: bool) -> str:
     except Exception as error:  # the others wait for this rank, and MPI serves without
         return f"numba cannot compile here: {type(error).__name__}: {error}"
     return "" if knows_arrays() else "this Python's or NumPy's arrays are laid out in an unknown way"
+
+
+def _start_joint() -> str:
+    """Have what carries small arrays between nodes; why it cannot be used, if it cannot."""
+    try:
+        from .engine import joint  # noqa: F401
+    except Exception as error:
+        return f"numba cannot compile here: {type(error).__name__}: {error}"
+    return ""
 
 
 def segment() -> Any:

@@ -1,6 +1,7 @@
 """The one place where kernels meet numba."""
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,14 +36,25 @@ def jit_briefly(function: Callable) -> Any:
     return _cached(function)
 
 
-def c_function(signature: Any) -> Callable:
+def c_function(signature: Any, *, cached: bool = True) -> Callable:
     """Compile a C function, cached on disk like the kernels; its address is `.address`."""
 
     def compiled(function: Callable) -> CFunc:
-        result = CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
-        result.enable_caching()
-        cache: Any = result._cache  # type: ignore[attr-defined]
-        cache._cache_file._source_stamp = _SOURCES
+        def make() -> Any:
+            return CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
+
+        if cached:
+            for _ in range(2):  # a file is broken, as after a full disk: it is written anew
+                result = make()
+                result.enable_caching()
+                result._cache._cache_file._source_stamp = _SOURCES
+                try:
+                    result.compile()
+                    return result
+                except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+                    with suppress(OSError):  # nor can it be written
+                        result._cache.flush()
+        result = make()
         result.compile()
         return result
 

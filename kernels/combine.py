@@ -8,6 +8,8 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
+from ._jit import c_function
+
 # void function(void *a, void *b, int *length, MPI_Datatype *datatype):  b[i] = a[i] op b[i]
 _SIGNATURE = types.void(types.voidptr, types.voidptr, types.CPointer(types.intc), types.CPointer(types.voidptr))
 
@@ -99,7 +101,7 @@ def combiner(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
         for i in range(length[0]):
             store(right, i, function(left[i], right[i]))
 
-    return numba.cfunc(_SIGNATURE, cache=cache)(combine)
+    return c_function(_SIGNATURE, cached=cache)(combine)
 
 
 # void function(void *out, void *a, void *b, int64 count, int64 in_place):  out[i] = a[i] op b[i]
@@ -122,7 +124,7 @@ def folder(function: Any, dtype: np.dtype, *, cache: bool) -> Any:
             for i in range(count):
                 store(result, i, function(left[i], right[i]))
 
-    return numba.cfunc(_FOLD, cache=cache, error_model="numpy")(fold)
+    return c_function(_FOLD, cached=cache)(fold)
 
 
 def _store_for(function: Any, dtype: np.dtype) -> Any:

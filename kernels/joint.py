@@ -15,6 +15,7 @@ CLAIM = 16  # words
 CODE, COUNT, DATA = 16, 17, 18
 ROOM = 256  # bytes of an array
 WORDS = DATA + ROOM // 8
+FAULT = 0  # less than the first word of any right claim: see `dcomp._checks`
 NOTHING, DIFFERENT, EITHER, FOLDS = range(4)  # codes; from FOLDS on they are places in the table
 
 
@@ -47,11 +48,15 @@ def merge(a, b, length, datatype):
         return
     for place in range(peek32(length)):
         one, two = a + 8 * WORDS * place, b + 8 * WORDS * place
+        is_same = True
         for i in range(CLAIM):
+            is_same = is_same and peek(one + 8 * i) == peek(two + 8 * i)
             poke(two + 8 * i, min(peek(one + 8 * i), peek(two + 8 * i)))
         code = peek(one + 8 * CODE)
         if code != peek(two + 8 * CODE):
             poke(two + 8 * CODE, DIFFERENT)
+            if is_same:  # which must not be; no rank may take what has not been combined for a result
+                poke(two, FAULT)
         elif code == EITHER:
             for i in range(DATA, WORDS):
                 poke(two + 8 * i, peek(one + 8 * i) | peek(two + 8 * i))

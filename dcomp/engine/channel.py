@@ -176,6 +176,10 @@ class Channel:
 
     def close(self, reason: str, kind: type[DcompError] = UsageError) -> None:
         """Make every later call raise `kind`; the caller has the turn, or no one ever will."""
+        abandon(self.claims)  # an exchange may be under way, of which the others do not know that it has been left
+        self._shut(reason, kind)
+
+    def _shut(self, reason: str, kind: type[DcompError]) -> None:
         self._closed = (reason, kind)
         self._turn.acquire(False)
         if self.meeting is not None:
@@ -192,7 +196,7 @@ class Channel:
             self.levels.free()
         self.sync.Free()
         self.data.Free()
-        self.close("it has been freed")
+        self._shut("it has been freed", UsageError)
 
 
 class _Turn:

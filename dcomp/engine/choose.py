@@ -72,7 +72,7 @@ def parse_rules(text: str) -> dict[str, dict[str, dict[str, int]]]:
     for mpi, of_mpi in _items(told, "the file"):
         for collective, numbers in _items(of_mpi, mpi):
             for name, number in _items(numbers, f"{mpi}, {collective}"):
-                if name not in _NAMES or type(number) is not int or number < 0:
+                if name not in _NAMES or type(number) is not int or not 0 <= number <= NEVER:
                     known = ", ".join(sorted(_NAMES))
                     raise ValueError(f"{mpi}, {collective}: {name} = {number!r} is no number of bytes of {known}")
     return told

@@ -20,11 +20,13 @@ from .claims import Claims
 from .operations import fold_function, make_operation
 from .segment import address_of
 
-_CHARS = "?bBhHiIlLqQfdFD"  # of the dtypes that are combined so
+# By size: types of C that have other names and the same size are the same dtype to NumPy, and to the claims.
+_DTYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", "c8", "c16")
+_OPS = [op.name for op in PREDEFINED]
 _ROWS = ("barrier", "bcast", "reduce", "allreduce")
 
 # What the compiled function looks at: where an operation on a dtype is, in this process.
-_table = np.zeros(joint.FOLDS + len(PREDEFINED) * len(_CHARS), np.int64)
+_table = np.zeros(joint.FOLDS + len(_OPS) * len(_DTYPES), np.int64)
 
 
 @cache
@@ -40,12 +42,12 @@ def _code(op: Any, dtype: np.dtype) -> int:
 
     The same on every rank.
     """
-    if not isinstance(op, Predefined) or dtype.char not in _CHARS:
+    if not isinstance(op, Predefined) or dtype.str[1:] not in _DTYPES:
         return joint.NOTHING
     function = fold_function(op, dtype)
     if function is None:
         return joint.NOTHING
-    code = joint.FOLDS + PREDEFINED.index(op) * len(_CHARS) + _CHARS.index(dtype.char)
+    code = joint.FOLDS + _OPS.index(op.name) * len(_DTYPES) + _DTYPES.index(dtype.str[1:])
     _table[code] = function
     return code
 
@@ -63,6 +65,12 @@ class JointClaims(Claims):
 
     def put(self, call: Any) -> None:
         """Have the next exchange take along what this call gives, if it is one of those."""
+        try:
+            self._put(call)
+        except Exception as error:  # the others are to hear of it
+            call.terms, call.fault = None, error
+
+    def _put(self, call: Any) -> None:
         mine, terms = self._mine, call.terms
         mine[joint.CODE] = joint.NOTHING
         if terms is None or terms.row.name not in _ROWS:

@@ -125,6 +125,9 @@ def run(channel: Channel, function: str, steps: Steps, peers: tuple[int, ...] | 
             wait(next(steps), channel, function, peers)
     except StopIteration as end:
         return end.value
+    except BaseException:
+        abandon(steps)  # whose exchange may be under way
+        raise
 
 
 class Request:

@@ -78,6 +78,34 @@ def test_every_operation(nodes, op, dtype):
         assert x.flags.f_contiguous
 
 
+@pytest.mark.parametrize("names", ["lq", "LQ"])
+def test_types_of_c_that_are_one_dtype_to_numpy(nodes, names):
+    """Each with another name on some ranks; also after each rank has made a call with its own alone."""
+    name = names[nodes.rank % 2]
+    with together(), nodes.split(nodes.rank % 2) as alike:
+        assert_same(alike.allreduce(np.ones(2, name)), np.full(2, alike.size, "i8" if name in "lq" else "u8"))
+        for dtype in (name, names[0], names[1]):
+            assert (nodes.allreduce(np.ones(3, dtype)) == nodes.size).all()
+            assert (nodes.allreduce(np.arange(3).astype(dtype), dc.MAX) == np.arange(3)).all()
+        assert nodes.allreduce(5) == 5 * nodes.size
+
+
+def test_what_cannot_be_put_in_is_told_to_all(nodes, monkeypatch):
+    """An error on one rank before it has said anything."""
+    claims = nodes._channel.claims
+
+    def fail(call):
+        raise OSError("no such memory")
+
+    if nodes.rank == 1:
+        monkeypatch.setattr(claims, "_put", fail)
+    with all_raise((dc.CollectiveMismatchError, OSError), "no such memory"):
+        nodes.allreduce(np.ones(3))
+    monkeypatch.undo()
+    with together():
+        assert nodes.allreduce(2) == 2 * nodes.size
+
+
 def test_what_differs_is_told_as_always(nodes):
     """Also where only what would be combined differs: the number, the kind, or whether there is anything."""
     with all_raise(dc.CollectiveMismatchError, "shape"):

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pytest
 from launch import mpirun
 
 _PROGRAM = """\
@@ -14,6 +15,30 @@ total = dc.COMM_WORLD.allreduce(np.ones(2))
 loaded = sum(sum(function.stats.cache_misses.values()) for function, _ in exchange._CALLED) == 0
 print(f"{total} {dc.COMM_WORLD._channel.meeting is not None} {loaded}\\n", end="", flush=True)
 """
+
+
+_REDUCE = """\
+import dcomp as dc
+
+print(f"{dc.COMM_WORLD.allreduce(2.5)} {type(dc.COMM_WORLD._channel.claims).__name__}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.parametrize("broken", ["joint.merge", "combine.folder"])
+@pytest.mark.parametrize("end", ["nbi", "nbc"])
+def test_broken_files_of_what_goes_between_nodes(broken, end, tmp_path):
+    path, cache = tmp_path / "program.py", tmp_path / "cache"
+    path.write_text(_REDUCE)
+    mpirun(2, path, env={"DCOMP_RANKS_PER_NODE": "1"})
+    shutil.copytree(os.environ["NUMBA_CACHE_DIR"], cache)
+    files = [*cache.rglob(f"{broken}*.{end}")]
+    assert files
+    for file in files:
+        os.truncate(file, 0)
+    settings = {"NUMBA_CACHE_DIR": str(cache), "DCOMP_RANKS_PER_NODE": "1"}
+    for _ in range(2):
+        done = mpirun(2, path, env=settings, timeout=120)
+        assert done.stdout.splitlines() == ["5.0 JointClaims"] * 2, done.stdout + done.stderr
 
 
 def test_made_once_and_mended(tmp_path):

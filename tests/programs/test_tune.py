@@ -1,6 +1,7 @@
 """`python -m dcomp tune`, and the file that it writes."""
 
 import json
+import os
 
 import pytest
 from launch import mpirun
@@ -47,7 +48,12 @@ def test_the_users_own_rules_are_found(tmp_path):
         assert done.stdout.count(f"RULES {lanes} ") == 2, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("text", ["{", None], ids=["no JSON", "no file"])
+def test_no_home_is_no_error():
+    done = mpirun(2, "-c", _SHOW, env={"HOME": os.devnull, "XDG_CONFIG_HOME": "", "DCOMP_RULES": ""})
+    assert done.stdout.count("RULES ") == 2, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, None], ids=["no JSON", "too deep", "no file"])
 def test_a_bad_file_is_an_error_on_every_rank(text, tmp_path):
     path = tmp_path / "rules.json"
     if text is not None:

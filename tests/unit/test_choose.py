@@ -31,6 +31,7 @@ def test_a_file_comes_back():
         ('{"MPICH": {"bcast": {"once": -1}}}', "once = -1"),
         ('{"MPICH": {"bcast": {"once": 1.5}}}', "once = 1.5"),
         ('{"MPICH": {"bcast": {"once": true}}}', "once = True"),
+        ('{"MPICH": {"bcast": {"once": 10000000000000000000}}}', "once = 1"),
     ],
 )
 def test_a_bad_file_is_refused(text, told):
@@ -94,5 +95,5 @@ def test_writing_keeps_what_others_have_found(tmp_path, monkeypatch):
     }
     assert [entry.name for entry in path.parent.iterdir()] == ["rules.json"]
     path.write_text("{")
-    assert "rules.json: Expecting" in _tune._write(str(path), {})
+    assert "rules.json cannot be written: Expecting" in _tune._write(str(path), {})
     assert path.read_text() == "{"

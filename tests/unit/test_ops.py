@@ -1,5 +1,8 @@
 """The table of reductions, and the user's own."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ def test_predefined_are_public(op):
     assert getattr(dc, op.name) is op
     assert repr(op) == op.name
     assert isinstance(op, dc.Op)
+    assert copy.copy(op) is copy.deepcopy(op) is pickle.loads(pickle.dumps(op)) is op
 
 
 @pytest.mark.parametrize("op", [op for op in PREDEFINED if "LOC" not in op.name], ids=repr)
