@@ -7,10 +7,11 @@ import pytest
 from launch import mpirun
 
 _SHOW = """
+import os
 import dcomp as dc
 
-rules = dc.COMM_WORLD._channel.rules
-print("RULES", rules["bcast"].lanes, rules["reduce"].lanes, rules["reduce"].heap)
+rules = dc.COMM_WORLD._channel.rules  # told in one piece, unlike what print writes
+os.write(1, f"RULES {rules['bcast'].lanes} {rules['reduce'].lanes} {rules['reduce'].heap}\\n".encode())
 """
 
 
@@ -58,6 +59,9 @@ def test_a_bad_file_is_an_error_on_every_rank(text, tmp_path):
     path = tmp_path / "rules.json"
     if text is not None:
         path.write_text(text)
-    code = "import dcomp as dc\ntry:\n    dc.size\nexcept dc.SettingError as e:\n    print('TOLD', e)"
+    code = (
+        "import os\nimport dcomp as dc\ntry:\n    dc.size\n"
+        "except dc.SettingError as e:\n    os.write(1, f'TOLD {e}\\n'.encode())"
+    )
     done = mpirun(2, "-c", code, env={"DCOMP_RULES": str(path)})
     assert done.stdout.count(f"TOLD the rules in {path} cannot be used") == 2, done.stdout + done.stderr
