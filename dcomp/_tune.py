@@ -18,7 +18,7 @@ from ._errors import LaunchError
 from ._ops import MAX
 from ._settings import RULES
 from ._world import world
-from .engine.choose import NEVER, format_rules, parse_rules, shipped_rules
+from .engine.choose import NEVER, Rules, format_rules, parse_rules
 
 _IN_A_ROW = 3  # timed calls of one way before those of the next; the caches are its own by then
 _GAIN = 1.05  # how much faster MPI must be to be chosen: less is noise
@@ -124,14 +124,13 @@ def _text(nbytes: int) -> str:
 def _measure(comm: Any, choice: _Choice, name: str, seconds: float) -> dict[bool, _Times]:
     """The times for near and far cores, as they were found; collective."""
     times: dict[bool, _Times] = {}
-    shipped = shipped_rules(MPI.get_vendor()[0])
     nbytes = choice.least
     while nbytes <= choice.most and 2 * len(choice.ways) * nbytes * comm.size <= _MEMORY:
         with contextlib.ExitStack() as stack:
             rivals = []
             for way in choice.ways:
                 of_way = stack.enter_context(comm.dup())
-                of_way._channel.rules = shipped.changed(name, **way.numbers)
+                of_way._channel.rules = Rules().changed(name, **way.numbers)
                 rivals.append(_Rival(of_way, name, nbytes // 8))
             for is_far, medians in _race(comm, rivals, seconds).items():
                 times.setdefault(is_far, {})[nbytes] = medians

@@ -39,11 +39,10 @@ class Rule:
 
 _DEFAULT = Rule()
 _NAMES = {field.name for field in fields(Rule)}
-_SHIPPED: dict[str, dict[str, Rule]] = {}  # by MPI and collective, where they are not the default
 
 
 class Rules:
-    """The rules of all collectives, under one MPI."""
+    """The rules of all collectives, under one MPI; those that come with dcomp where no others are given."""
 
     def __init__(self, rules: Mapping[str, Rule] | None = None) -> None:
         self._rules = dict(rules or {})
@@ -54,11 +53,6 @@ class Rules:
     def changed(self, name: str, **numbers: int) -> "Rules":
         """Other rules, in which these numbers hold for a collective."""
         return Rules({**self._rules, name: replace(self[name], **numbers)})
-
-
-def shipped_rules(mpi: str) -> Rules:
-    """The rules that come with dcomp."""
-    return Rules(_SHIPPED.get(mpi))
 
 
 def parse_rules(text: str) -> dict[str, dict[str, dict[str, int]]]:
@@ -91,7 +85,7 @@ def format_rules(numbers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
 
 def rules_from(text: str, mpi: str) -> Rules:
     """The rules of a file for one MPI; the shipped ones where it has none. Errors as `parse_rules`."""
-    rules = shipped_rules(mpi)
+    rules = Rules()
     for collective, numbers in parse_rules(text).get(mpi, {}).items():
         rules = rules.changed(collective, **numbers)
     return rules
