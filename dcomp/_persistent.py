@@ -1,7 +1,8 @@
 """The collectives, persistent: each returns a `Plan`, which makes the same call many times.
 
 Arguments are those of the blocking call, checked once, here. Refill `x` between calls; the result is the same
-array every time. A plan costs its check once, and each call what MPI's persistent collectives cost.
+array every time. A plan costs its check once; each call is one exchange in shared memory, or, between nodes, what
+MPI's persistent collectives cost.
 """
 
 from typing import Any

@@ -91,8 +91,8 @@ def tune(output: str | None, seconds: float) -> int:
     else:
         _say(
             comm,
-            "There is nothing to tune: on one node the ranks share no memory (see python -m dcomp doctor); or there is "
-            "one rank per node, nodes have different numbers of ranks, or DCOMP_CHECK=off.",
+            "There is nothing to tune: on one node the ranks share no memory (see python -m dcomp doctor); or a node "
+            "has one rank, or less than half as many as another, or DCOMP_CHECK=off.",
         )
         return 1
     fault = comm.bcast_object(_write(path, {}) if comm.rank == 0 else None)

@@ -196,7 +196,7 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
         return Channel(comm, name, settings(), _spins, meeting=_meeting(comm), rules=_rules)
     if settings().check == "off":  # a call may go straight to MPI on one rank and not on another, so no other way
         return Channel(comm, name, settings(), _spins)
-    levels = _levels(comm, name, nodes)
+    levels = _levels(name, nodes, comm.rank)
     if not _has_kernels or settings().check != "collective":
         return Channel(comm, name, settings(), _spins, levels=levels, rules=_rules)
     from .engine.joint import JointClaims
@@ -213,14 +213,14 @@ def _meeting(comm: MPI.Intracomm) -> Any:
     return make_meeting(comm, _segment, _spins < 100)
 
 
-def _levels(comm: MPI.Intracomm, name: str, nodes: list[int]) -> Any:
-    from .engine.hierarchy import make_levels
+def _levels(name: str, nodes: list[int], rank: int) -> Any:
+    from .engine.hierarchy import find_levels
 
     def make_node(node: MPI.Intracomm) -> Channel | None:
         place = _meeting(node)
         return None if place is None else Channel(node, f"{name} on this node", settings(), _spins, place, rules=_rules)
 
-    return make_levels(comm, nodes, make_node)
+    return find_levels(nodes, rank, make_node)
 
 
 def _fault(texts: Sequence[str | None]) -> str | None:

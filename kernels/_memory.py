@@ -19,6 +19,7 @@ _IS_X86 = platform.machine() in ("x86_64", "AMD64")
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
 process_vm_readv = types.ExternalFunction("process_vm_readv", types.int64(types.int32, *[types.int64] * 5))
+process_vm_writev = types.ExternalFunction("process_vm_writev", types.int64(types.int32, *[types.int64] * 5))
 
 
 def _pointer(builder, address, to=_I64):

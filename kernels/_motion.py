@@ -2,7 +2,7 @@
 
 from . import words as w
 from ._jit import jit
-from ._memory import combine, copy, copy_streamed, peek, poke, process_vm_readv, store
+from ._memory import combine, copy, copy_streamed, peek, poke, process_vm_readv, process_vm_writev, store
 from ._overlap import collide
 from ._signals import (
     all_have_come,
@@ -11,8 +11,10 @@ from ._signals import (
     has_come,
     has_told,
     how_to_write,
+    is_ordinary,
     offset_of,
     payload_of,
+    put_in_lines,
     row_of,
     send,
     x_offset,
@@ -28,7 +30,7 @@ def deposit(state, entry, x):
     if word(entry, w.IS_SMALL):
         longest, nbytes = word(entry, w.CHUNK), word(entry, w.PAYLOAD)
         if longest <= w.IN_LINE:
-            copy(payload_of(state, rank, longest), x, nbytes)
+            put_in_lines(state, x, nbytes)
         else:
             send(how_to_write(state), payload_of(state, rank, longest), x, nbytes)
     elif word(entry, w.KIND) == w.FOLD and offset_of(state, x) < 0:
@@ -109,7 +111,7 @@ def look_around(state, entry):
             return w.WORKING
     all_shared, all_receive = True, True
     for other in range(size):
-        all_receive = all_receive and y_offset(state, other) != w.NOWHERE
+        all_receive = all_receive and not is_ordinary(y_offset(state, other))
         all_shared = all_shared and x_offset(state, other) >= 0
     direct = all_shared or (all_receive and not is_fold)
     # In a reduction the others write into a rank's result, but for reduce_scatter.
@@ -138,17 +140,17 @@ def _reaches(state, entry, near, far):
 
 
 @jit
-def _goes_through_ring(state, source, dest):
-    """Whether a block can neither be read where it is nor written where it belongs."""
-    return x_offset(state, source) < 0 and y_offset(state, dest) == w.NOWHERE
+def _is_apart(state, source, dest):
+    """Whether a block can neither be read where it is nor written where it belongs, as memory in common can."""
+    return x_offset(state, source) < 0 and is_ordinary(y_offset(state, dest))
 
 
 @jit
 def move(state, entry):
-    """Send the blocks that go straight from x into a result; False: a rank's memory could not be read.
+    """Send the blocks that go straight from x into a result; False: a rank's memory could not be reached.
 
     Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is any
-    block for a result that is not in the segment.
+    block for a result that is not in the segment. Of a block from ordinary memory to ordinary memory both do a part.
     """
     size, rank, base = word(state, w.SIZE), word(state, w.RANK), word(state, w.BASE)
     x, y, how = word(state, w.X), word(state, w.Y), word(state, w.HOW)
@@ -166,29 +168,50 @@ def move(state, entry):
         if length and target >= 0 and not (from_root and x_offset(state, rank) >= 0):
             send(how, base + target + word(row, w.TO), x + word(row, w.FROM), length)
         source = x_offset(state, other)
-        if arriving and source >= 0 and (from_root or y_offset(state, rank) == w.NOWHERE):
+        if arriving and source >= 0 and (from_root or is_ordinary(y_offset(state, rank))):
             copy(y + word(row, w.HERE), base + source + word(row, w.THERE), arriving)
-        elif (
-            arriving
-            and word(state, w.DIRECT)
-            and _goes_through_ring(state, other, rank)
-            and not _read(state, other, y + word(row, w.HERE), word(row, w.THERE) - source, arriving)
-        ):
-            return False
+        if not word(state, w.DIRECT):
+            continue
+        if length and _is_apart(state, rank, other):
+            done = _part_read(entry, size, length, other)
+            here, there = x + word(row, w.FROM) + done, word(row, w.TO) - target + done
+            if not _reach(state, other, here, there, length - done, True):
+                return False
+        if arriving and _is_apart(state, other, rank):
+            part = _part_read(entry, size, arriving, rank)
+            if not _reach(state, other, y + word(row, w.HERE), word(row, w.THERE) - source, part, False):
+                return False
     return True
 
 
 @jit
-def _read(state, rank, target, source, nbytes):
-    """Copy from another rank's own memory, by way of the kernel; False if it could not be read."""
+def _part_read(entry, size, nbytes, receiver):
+    """How many bytes of a block its receiver reads; its sender writes the others.
+
+    Where all blocks are a root's, or come to it, it does its part of the work and the other ranks theirs.
+    """
+    rule = word(entry, w.RULE)
+    if rule != w.AT_ROOT and rule != w.TO_ROOT:
+        return nbytes
+    part = nbytes // size & ~4095
+    return part if receiver == word(entry, w.ROOT) else nbytes - part
+
+
+@jit
+def _reach(state, rank, address, other_address, nbytes, writes):
+    """Copy from this rank's memory to another's own, or to this rank's, by way of the kernel; False if that fails."""
     here, there = state + 8 * w.VECTORS, state + 8 * w.VECTORS + 16  # address and length
     done = 0
     while done < nbytes:
-        poke(here, target + done)
-        poke(there, source + done)
+        poke(here, address + done)
+        poke(there, other_address + done)
         poke(here + 8, nbytes - done)
         poke(there + 8, nbytes - done)
-        moved = process_vm_readv(peek(word(state, w.PIDS) + 8 * rank), here, 1, there, 1, 0)
+        process = peek(word(state, w.PIDS) + 8 * rank)
+        if writes:
+            moved = process_vm_writev(process, here, 1, there, 1, 0)
+        else:
+            moved = process_vm_readv(process, here, 1, there, 1, 0)
         if moved <= 0:
             return False
         done += moved
@@ -212,7 +235,7 @@ def _put_in(state, entry, x, chunk):
     for other in range(size):
         row = row_of(entry, other)
         length = min(longest, word(row, w.LENGTH) - chunk * longest)
-        if other == rank or length <= 0 or (is_move and not _goes_through_ring(state, rank, other)):
+        if other == rank or length <= 0 or (is_move and not _is_apart(state, rank, other)):
             continue
         slot = _ring_slot(state, entry, rank, chunk, other)
         send(how, slot, x + word(row, w.FROM) + chunk * longest, length)
@@ -274,7 +297,7 @@ def _take_out(state, entry, chunk):
     for other in range(word(state, w.SIZE)):
         row = row_of(entry, other)
         length = min(longest, word(row, w.ARRIVING) - chunk * longest)
-        if other != rank and length > 0 and _goes_through_ring(state, other, rank):
+        if other != rank and length > 0 and _is_apart(state, other, rank):
             slot = _ring_slot(state, entry, other, chunk, rank)
             copy(y + word(row, w.HERE) + chunk * longest, slot, length)
 

@@ -2,7 +2,7 @@
 
 from . import words as w
 from ._jit import jit
-from ._memory import copy_requested, copy_streamed, cycles, load, pause, peek, poke, sched_yield, store
+from ._memory import copy, copy_requested, copy_streamed, cycles, load, pause, peek, poke, sched_yield, store
 from .words import set_word, word
 
 _FAR = 350  # cycles of a flag barrier, from which on the cores share no cache
@@ -17,15 +17,15 @@ def block_of(state, rank):
 
 
 @jit
-def _line(state):
-    """Where in a control block the line for the present call is."""
-    return w.LINE + 128 * (word(state, w.EPOCH) & 1)
+def _line(state, index):
+    """Where in a control block a copy of the line for the present call is."""
+    return w.LINES + w.PAIR * index + (w.PAIR // 2) * (word(state, w.EPOCH) & 1)
 
 
 @jit
 def line_of(state, rank):
-    """The address of a rank's line for the present call."""
-    return block_of(state, rank) + _line(state)
+    """The address of a rank's line for the present call, as this rank reads it."""
+    return block_of(state, rank) + _line(state, word(state, w.GROUP))
 
 
 @jit
@@ -58,21 +58,34 @@ def all_have_come(state, flag, value):
 
 
 @jit
+def _own_line(state, index):
+    """The address of a copy of this rank's line for the present call."""
+    return block_of(state, word(state, w.RANK)) + _line(state, index)
+
+
+@jit
+def put_in_lines(state, x, nbytes):
+    """Put x beside the flag of this rank's next `post_line`."""
+    for index in range(word(state, w.GROUPS)):
+        copy(_own_line(state, index) + 40, x, nbytes)
+
+
+@jit
 def post_line(state, token, x, y, expected):
     """Say that this rank is here, and where its arrays are if it is the `expected` call that the ranks make."""
-    rank = word(state, w.RANK)
-    line = line_of(state, rank)
-    poke(line + 8, token + word(state, w.AGE))  # so that COMBINED stays as it is until the next call
-    poke(line + 16, x)
-    poke(line + 24, y)
-    poke(line + 32, expected)
-    store(line, word(state, w.EPOCH))
+    for index in range(word(state, w.GROUPS)):
+        line = _own_line(state, index)
+        poke(line + 8, token + word(state, w.AGE))  # so that COMBINED stays as it is until the next call
+        poke(line + 16, x)
+        poke(line + 24, y)
+        poke(line + 32, expected)
+        store(line, word(state, w.EPOCH))
 
 
 @jit
 def all_arrived(state):
     """Whether all ranks are here, within a short wait; then COMBINED tells their tokens."""
-    if not all_have_come(state, _line(state), word(state, w.EPOCH)):
+    if not all_have_come(state, _line(state, word(state, w.GROUP)), word(state, w.EPOCH)):
         return False
     combined = 0
     for other in range(word(state, w.SIZE)):
@@ -92,6 +105,7 @@ def offset_of(state, address):
 
 @jit
 def payload_of(state, rank, nbytes):
+    """Where a rank has put its x of a small call, of whose the longest has so many bytes."""
     if nbytes <= w.IN_LINE:
         return line_of(state, rank) + 40
     return block_of(state, rank) + w.SLOTS + w.SLOT * (word(state, w.EPOCH) & 1)
@@ -108,9 +122,13 @@ def result_offset(state, entry, y):
     if y == 0:
         return w.PRIVATE
     offset = offset_of(state, y)
-    if offset >= 0:
-        return offset
-    return w.PRIVATE if word(entry, w.IDENTITY) else w.NOWHERE
+    return w.PRIVATE if offset < 0 and word(entry, w.IDENTITY) else offset
+
+
+@jit
+def is_ordinary(offset):
+    """Whether what a rank has told is an array in ordinary memory, at minus that address."""
+    return offset < w.LATER
 
 
 @jit

@@ -302,17 +302,26 @@ def carry(state):
 
 @jit
 def _begin_round(state):
-    entry = word(state, w.ENTRY)
+    entry, x, y = word(state, w.ENTRY), word(state, w.X), word(state, w.Y)
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
-    deposit(state, entry, word(state, w.X))
+    _begin(state, entry, x, y)
+    deposit(state, entry, x)
+    x_told, y_told = w.PRIVATE, w.PRIVATE
+    if not word(entry, w.IS_SMALL):
+        x_told, y_told = offset_of(state, x), result_offset(state, entry, y)
     # All tokens are 0, and so is what they make together: the rank has told all there is.
-    post_line(state, 0, w.PRIVATE, w.PRIVATE, 0)
+    post_line(state, 0, x_told, y_told, 0)
+
+
+@jit
+def _end_round(state):
+    return _carry(state, _BRIEF) if all_arrived(state) else w.WAITING
 
 
 @jit_briefly
 def begin_round(state):
-    """Make x of a small plan's next round known to the others: DONE; REFUSED, if a call on the communicator that owns
-    the plan is under way, or it is closed.
+    """Make x of a plan's next round known to the others: DONE; REFUSED, if a call on the communicator that owns the
+    plan is under way, or it is closed.
     """
     if word(word(state, w.OWNER), w.BUSY):
         return w.REFUSED
@@ -322,8 +331,10 @@ def begin_round(state):
 
 @jit_briefly
 def end_round(state):
-    """Receive what the others have made known: DONE or WAITING. No one has to wait for this rank to do so."""
-    return carry_small(state) if all_arrived(state) else w.WAITING
+    """Take part in a round: WAITING for ranks, and what `_carry` says; after WORKING `carry` may go on. No one has to
+    wait for this rank to do so in a small one.
+    """
+    return _end_round(state)
 
 
 @jit_briefly
@@ -332,7 +343,7 @@ def play_round(state):
     if word(word(state, w.OWNER), w.BUSY):
         return w.REFUSED
     _begin_round(state)
-    return carry_small(state) if all_arrived(state) else w.WAITING
+    return _end_round(state)
 
 
 def entry_point(function: Any) -> Any:

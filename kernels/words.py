@@ -4,14 +4,15 @@ Addresses are of this process; places in the segment, which every process has ma
 Every rank has a control block in the segment, which it alone writes:
 
 ======== ==============================================================================================
-0, 128   the rank's line for even and odd calls: number of the call, token of what is called, where x
-         and the result are, the tokens it expects, and up to 88 bytes of x
-256, 384 its claim, read where tokens differ from those seen before
+256, 384 its claim for even and odd calls, read where tokens differ from those seen before
 512      number of the call, offsets of x and of the result: from a rank that could not tell them on arrival
 640      how many chunks it has put into its ring, over all calls
-768      how many it has finished; number of the last call in which it could not read another rank's memory
+768      how many it has finished; number of the last call in which it could not reach another rank's memory
 896      rounds of the probe, and the cycles of one when it was last made
 4096     slots for x up to `SLOT` bytes, for even and odd calls
+`LINES`  its lines, 128 bytes each, for even and odd calls: number of the call, token of what is called,
+         where x and the result are, the tokens it expects, and up to 88 bytes of x; copies of both follow,
+         one for each group of ranks that read it
 `RING`   chunks of x on their way to the ranks that combine them
 ======== ==============================================================================================
 """
@@ -20,7 +21,8 @@ from ._jit import jit
 from ._memory import peek, poke
 
 # The control block; offsets in bytes.
-LINE, CLAIM, LATE, COPIED, FINISHED, UNREAD, PROBE, SLOTS, RING = 0, 256, 512, 640, 768, 776, 896, 4096, 65536
+CLAIM, LATE, COPIED, FINISHED, UNREAD, PROBE, SLOTS, LINES, RING = 256, 512, 640, 768, 776, 896, 4096, 36864, 65536
+PAIR = 256  # bytes of two lines
 IN_LINE = 88  # bytes of x beside the flag
 SLOT = 16384
 BLOCK = 4 << 20  # bytes of a control block, the ring included
@@ -29,8 +31,8 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
     ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER, HEAPS, HEAP, COLLISION,
-    PIDS, VECTORS,
-) = range(30)  # fmt: skip
+    PIDS, GROUPS, GROUP, VECTORS,
+) = range(32)  # fmt: skip
 STATE = 40  # VECTORS are four
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.
@@ -45,10 +47,10 @@ ROWS, ROW = 28, 8
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
 NOTHING, MOVE, FOLD = range(3)  # kinds
-ALL, AT_ROOT, OWN, PREFIX, BEFORE = range(5)  # rules: who gets what of a combination
+ALL, AT_ROOT, OWN, PREFIX, BEFORE, TO_ROOT = range(6)  # rules: who gets what of a combination, or whose blocks move
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
-PRIVATE, LATER, NOWHERE = -1, -2, -3  # instead of an offset; an address elsewhere is told as a negative number
+PRIVATE, LATER = -1, -2  # instead of an offset; an address in ordinary memory is told as a negative number
 DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache

@@ -22,10 +22,12 @@ TESTS = Path(__file__).parent
 LIMIT = 900  # seconds for one run of pytest
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)s?")
 _SMOKE = ("elementwise", "bcast", "scatter", "gather", "allgather", "alltoall", "point_to_point")
-#: Without shared memory, and two nodes of two ranks each: shared memory within them, MPI between.
+#: Without shared memory; and two nodes, with shared memory within them and MPI between: of two ranks each, and, for
+#: what depends on it, of three ranks and two.
 _OTHERWISE = (
-    (3, {"DCOMP_ENGINE": "mpi"}),
-    (4, {"DCOMP_RANKS_PER_NODE": "2"}),
+    (3, {"DCOMP_ENGINE": "mpi"}, ""),
+    (4, {"DCOMP_RANKS_PER_NODE": "2"}, ""),
+    (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
 #: Of tests with many cases a third.
 _THIN = ("--thin", "3")
@@ -84,9 +86,9 @@ def _all_runs(
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
         thin = _THIN if n > 4 else ()  # so many ranks on few cores take long, and differ little
         yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
-    for n, settings in _OTHERWISE:
+    for n, settings, file in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
-        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi"), *_THIN], settings
+        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *_THIN], settings
     yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
 

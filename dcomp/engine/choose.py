@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 NEVER = 1 << 62  # more bytes than any call has
-_CHUNK = 64 << 10  # blocks are counted in these
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class Rule:
     Attributes
     ----------
     once, once_far : int     Of a block from ordinary memory to ordinary memory, from which on it is copied once, by
-                             way of the operating system's kernel; smaller ones go through a ring, in chunks that stay
-                             in caches.
+                             way of the operating system's kernel; smaller ones go through a ring, in chunks of 64 KiB
+                             that stay in caches. Blocks are counted in whole chunks.
     mpi, mpi_far : int       Of such a block, from which on MPI carries it.
     heap : int               Of a combination, up to which it reaches an `out` in ordinary memory by way of the heap;
                              MPI carries larger ones.
@@ -29,8 +28,8 @@ class Rule:
                              lane; MPI carries smaller ones.
     """
 
-    once: int = (4 << 20) + _CHUNK
-    once_far: int = (128 << 10) + _CHUNK
+    once: int = 2 << 20
+    once_far: int = 512 << 10
     mpi: int = NEVER
     mpi_far: int = NEVER
     heap: int = 1 << 20
@@ -38,6 +37,12 @@ class Rule:
 
 
 _DEFAULT = Rule()
+_SHIPPED = {
+    "scatter": Rule(once=1 << 20, once_far=1 << 20),
+    "gather": Rule(once_far=1 << 20),
+    "allgather": Rule(once=1 << 20, once_far=1 << 20),
+    "alltoall": Rule(once=1 << 20, once_far=8 << 20),
+}
 _NAMES = {field.name for field in fields(Rule)}
 
 
@@ -48,7 +53,7 @@ class Rules:
         self._rules = dict(rules or {})
 
     def __getitem__(self, name: str) -> Rule:
-        return self._rules.get(name, _DEFAULT)
+        return self._rules.get(name) or _SHIPPED.get(name, _DEFAULT)
 
     def changed(self, name: str, **numbers: int) -> "Rules":
         """Other rules, in which these numbers hold for a collective."""

@@ -20,6 +20,7 @@ from .segment import Segment, address_of
 # How often a wait looks, and then gives its core away, before it returns to Python: some 30 us where ranks have
 # a core each; where they share cores, looking keeps the rank away that is waited for.
 _APART, _CROWDED = (2000, 0), (20, 50)
+_READERS = 8  # of one copy of a rank's line: each has to fetch it when it changes, one after the other
 _VERDICTS = 4096  # kept per communicator
 DATA = object.__basicsize__  # where an array object has the address of its data, behind its type
 
@@ -38,7 +39,7 @@ class Meeting:
         self._is_crowded = is_crowded
         self._block = block
         segment.pin(block)
-        block[: w.SLOTS] = 0
+        block[: w.RING] = 0
         offsets = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
         self._blocks = offsets + segment.base
@@ -48,6 +49,8 @@ class Meeting:
         state = self._words = np.zeros(w.STATE, np.int64)
         state[w.BASE] = segment.base
         state[w.RANK], state[w.SIZE] = comm.rank, comm.size
+        readers = max(_READERS, -(-comm.size // ((w.RING - w.LINES) // w.PAIR)))
+        state[w.GROUPS], state[w.GROUP] = -(-comm.size // readers), comm.rank // readers
         state[w.SPINS], state[w.YIELDS] = _CROWDED if is_crowded else _APART
         state[w.BLOCKS] = address_of(self._blocks)
         state[w.SEGMENT] = segment.nbytes
@@ -57,6 +60,7 @@ class Meeting:
         state[w.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(state)
         self._size, self._make_progress = comm.size, comm.Iprobe
+        self._ring = 0  # of a plan's place
         self._places: list[Meeting] = []  # of plans, in the same order on all ranks
         self._free: set[int] = set()  # of those, which this rank does not use any more
         self._shown = 0  # exchanges in which claims were shown
@@ -155,9 +159,9 @@ class Meeting:
         start = int(self._blocks[rank]) - self.segment.base + w.CLAIM + _checks.BYTES * parity
         return self.segment.bytes[start : start + _checks.BYTES]
 
-    def place_for_plan(self, comm: MPI.Intracomm, fits: bool) -> "Meeting | None":
-        """A place in which the ranks meet for the rounds of a plan; None if it does not fit on some rank, or a heap is
-        full. Collective over `comm`.
+    def place_for_plan(self, comm: MPI.Intracomm, fits: bool, ring: int) -> "Meeting | None":
+        """A place with so many bytes of a ring, in which the ranks meet for the rounds of a plan; None if it does not
+        fit on some rank, or a heap is full. Collective over `comm`.
 
         A rank may be done with a plan while another still reads, so a place is used again when all have given it back.
         """
@@ -165,13 +169,14 @@ class Meeting:
         if not all(one for one, _ in told):
             return None
         free = set.intersection(*(set(indices) for _, indices in told))
-        if free:
-            index = min(free)
+        fitting = [(self._places[index]._ring, index) for index in free if self._places[index]._ring >= ring]
+        if fitting:
+            _, index = min(fitting)
             self._free.discard(index)
             return self._places[index]
-        place = make_meeting(comm, self.segment, self._is_crowded, w.RING)
+        place = make_meeting(comm, self.segment, self._is_crowded, w.RING + ring)
         if place is not None:
-            place._words[w.OWNER] = self.state
+            place._words[w.OWNER], place._ring = self.state, ring
             self._places.append(place)
         return place
 

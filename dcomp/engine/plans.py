@@ -9,7 +9,7 @@ from .._calls import Call
 from .._errors import UsageError
 from .._table import Shape
 from .channel import Channel
-from .mpi import Route, Transfer
+from .mpi import Route
 from .progress import start_all
 from .requests import agree_on_route, run
 from .waiting import wait
@@ -27,13 +27,12 @@ class Plan:
         self._started = self._freed = False
         with channel.turn(call.function):
             route = run(channel, call.function, agree_on_route(channel, call))
-            result = _result_array(route, call)
             rounds: Any = None
             if channel.meeting is not None:
                 from .rounds import shared_rounds  # where memory is shared numba has been started
 
-                rounds = shared_rounds(channel, route, call.x, result)
-            self._rounds = rounds or _Persistent(channel, call.function, route.bind(call.x, result))
+                rounds = shared_rounds(channel, route, call.x, call.out)
+            self._rounds = rounds or _Persistent(channel, call, route)
 
     def start(self) -> None:
         """Begin the call with what is now in its array.
@@ -58,9 +57,8 @@ class Plan:
         """
         if not self._started:
             raise RuntimeError(f"{self._function}: wait must follow start.")
-        result = self._rounds.wait()
         self._started = False
-        return result
+        return self._rounds.wait()
 
     def __call__(self) -> Any:
         """Make the call: start and wait."""
@@ -78,9 +76,10 @@ class Plan:
 class _Persistent:
     """The rounds of a plan through MPI: a persistent request where there is one."""
 
-    def __init__(self, channel: Channel, function: str, transfer: Transfer) -> None:
-        self._channel, self._function, self._transfer = channel, function, transfer
-        self._persistent = transfer.prepare()
+    def __init__(self, channel: Channel, call: Call, route: Route) -> None:
+        self._channel, self._function = channel, call.function
+        self._transfer = route.bind(call.x, _result_array(route, call))
+        self._persistent = self._transfer.prepare()
         self._requests: list[MPI.Request] = [] if self._persistent is None else [self._persistent]
 
     def start(self) -> None:

@@ -1,7 +1,8 @@
-"""The rounds of a small plan among the ranks of a node.
+"""The rounds of a plan among the ranks of a node.
 
-Each plan has a place of its own, so any other calls may come between its start and its wait. A rank leaves its array
-there when it starts, and takes the others' when it waits: so none needs another to go on.
+Each plan has a place of its own, so any other calls may come between its start and its wait. In a small one a rank
+leaves its array there when it starts, and takes the others' when it waits: so none needs another to go on. In a large
+one every rank has a part to do, which is done in its wait, and before that by whoever moves its messages on.
 """
 
 from typing import Any
@@ -11,38 +12,58 @@ import numpy as np
 from .._errors import DcompError
 from ..kernels import exchange
 from ..kernels import words as w
-from .channel import Channel
+from .channel import Channel, Steps, abandon
 from .meeting import Meeting
+from .progress import helper
+from .requests import Moving
 from .segment import address_of
 from .shared import SharedRoute
 from .waiting import wait
 
+_UNDER_WAY = (w.WAITING, w.WORKING)
+
 
 class Rounds:
-    """What a plan plays, round by round, through shared memory."""
+    """What a plan plays, round by round, through shared memory.
 
-    def __init__(self, channel: Channel, place: Meeting, route: SharedRoute, x: Any, y: Any) -> None:
+    `x` is sent, `y` receives, and `out` is what the user gave for the result.
+    """
+
+    _moving: Moving | None = None  # a large round that has been started and not waited for
+    _said = w.DONE  # how far compiled code is
+
+    def __init__(self, channel: Channel, place: Meeting, route: SharedRoute, entry: np.ndarray, *arrays: Any) -> None:
         self._channel, self._function, self._place = channel, route.terms.function, place
         self._route = route  # to which the entry refers
-        self._result = x if route.sends_only else y
-        self._entry = route.entry_for_plan(place)
-        self._keeps = x, y
-        place.prepare_rounds(address_of(self._entry), x, y)
+        self._entry = entry
+        self._x, self._y, self._out = arrays
+        place.prepare_rounds(address_of(entry), self._x, self._y)
+        self._result = self._x if route.sends_only else self._y if self._out is None else self._out
+        self._copies = self._y is not None and self._result is not self._y
         self._play = exchange.entry_point(exchange.play_round)
 
     def start(self) -> None:
         """Make this rank's array known."""
         with _Round(self):
-            while exchange.begin_round(self._place.state) == w.REFUSED:
-                with self._channel.turn(self._function):  # waits for the progress thread, or says whose turn it is
-                    pass
+            self._begin()
+            if not self._route.is_small:
+                with self._channel.turn(self._function):
+                    self._moving = Moving(self._channel, self._steps())
+                helper.notice(self._channel)
+
+    def _begin(self) -> None:
+        while exchange.begin_round(self._place.state) == w.REFUSED:
+            with self._channel.turn(self._function):  # waits for the progress thread, or says whose turn it is
+                pass
 
     def wait(self) -> Any:
-        """Take the others' arrays, and return the result."""
+        """Do this rank's part in the round, and return the result."""
         with _Round(self):
-            if exchange.end_round(self._place.state) == w.WAITING:
-                self._wait_long()
-        return self._result
+            if self._moving is not None:
+                self._end_moving(self._moving)
+            else:
+                self._end(exchange.end_round(self._place.state))
+        return self._deliver()
 
     def play(self) -> Any:
         """Both."""
@@ -51,28 +72,59 @@ class Rounds:
         except BaseException:
             self.interrupt()
             raise
-        if said:
+        if not said and not self._copies:
+            return self._result
+        with _Round(self):
             if said == w.REFUSED:
-                self.start()
-            with _Round(self):
-                self._wait_long()
-        return self._result
+                self._begin()
+                said = w.WAITING
+            self._end(said)
+        return self._deliver()
 
     def interrupt(self) -> None:
         """An interrupt, on this rank alone: the ranks may be in different rounds."""
         self._channel.interrupt(self._function)
+        if not self._route.is_small:
+            abandon(self._x, self._y)
 
-    def _wait_long(self) -> None:
-        channel = self._channel
+    def _end(self, said: int) -> None:
+        """Bring a round to its end, of which compiled code has said how far it is."""
+        self._said = said
+        if said in _UNDER_WAY:
+            with self._channel.turn(self._function):
+                wait(self._has_ended, self._channel, self._function)
+
+    def _end_moving(self, moving: Moving) -> None:
+        """The same of what may be moved on meanwhile."""
 
         def has_ended() -> bool:
-            if exchange.end_round(self._place.state) == w.WAITING:
-                channel.make_progress()
-                return False
-            return True
+            moving.move()
+            return moving.ended
 
-        with channel.turn(self._function):
-            wait(has_ended, channel, self._function)
+        self._moving = None
+        with self._channel.turn(self._function):
+            wait(has_ended, self._channel, self._function)
+        if moving.error is not None:
+            raise moving.error
+
+    def _steps(self) -> Steps:
+        yield self._has_ended
+
+    def _has_ended(self) -> bool:
+        self._said = exchange.end_round(self._place.state)
+        if self._said == w.WORKING:
+            self._said = exchange.carry(self._place.state)
+        if self._said in _UNDER_WAY:
+            self._channel.make_progress()
+            return False
+        return True
+
+    def _deliver(self) -> Any:
+        if self._said == w.COLLIDING:
+            raise self._route.collision(self._place)
+        if self._copies:
+            np.copyto(self._result, self._y)
+        return self._result
 
     def free(self, is_started: bool) -> None:
         """Give the place back; not in a round, which others may be reading."""
@@ -94,11 +146,14 @@ class _Round:
             self._rounds.interrupt()
 
 
-def shared_rounds(channel: Channel, route: Any, x: np.ndarray | None, y: np.ndarray | None) -> Rounds | None:
-    """The rounds of a plan, if it is a small one of a node's ranks; else None. Collective over `channel`."""
-    if channel.meeting is None or not isinstance(route, SharedRoute) or not (route.is_small and route.is_plain):
+def shared_rounds(channel: Channel, route: Any, x: np.ndarray | None, out: np.ndarray | None) -> Rounds | None:
+    """The rounds of a plan of a node's ranks; None where MPI has to play it. Collective over `channel`."""
+    if channel.meeting is None or not isinstance(route, SharedRoute) or not route.is_plain:
         return None
+    y = route.place_for_result(x, out)
     fits = not route.scalar and all(array is None or array.flags.c_contiguous for array in (x, y))
-    fits = fits and not (route.sends_only and y is not None and y is not x)  # the root's copy
-    place = channel.meeting.place_for_plan(channel.sync, fits)
-    return None if place is None else Rounds(channel, place, route, x, y)
+    fits = fits and not (route.sends_only and out is not None and out is not x)  # the root's copy
+    entry = route.entry_for_plan()
+    ring = 0 if route.is_small else int(entry[w.RING_SLOTS] * entry[w.ROOM]) * channel.size
+    place = channel.meeting.place_for_plan(channel.sync, fits and route.can_be_received(y), ring)
+    return None if place is None else Rounds(channel, place, route, entry, x, y, out)

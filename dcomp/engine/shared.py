@@ -17,6 +17,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
 from .channel import Channel, Steps, abandon
+from .choose import NEVER
 from .meeting import DATA, Meeting, layout_of, token_of
 from .operations import fold_function
 from .segment import address_of
@@ -56,10 +57,9 @@ class SharedRoute:
         entry[w.ONCE], entry[w.ONCE_FAR], entry[w.BY_MPI], entry[w.BY_MPI_FAR] = (
             rule.once, rule.once_far, rule.mpi, rule.mpi_far
         )  # fmt: skip
-        by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN  # they write into this rank's result
-        self.takes_any_out = (
-            self.is_small or not by_others or self.result_bytes > rule.heap or route.identity is not None
-        )
+        # Whether the others write into this rank's result, and have to.
+        self._by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN and not self.is_small
+        self.takes_any_out = not self._by_others or self.result_bytes > rule.heap or route.identity is not None
         # How compiled functions know the result, and x: not before `recognise`.
         self._layout, self._x_layout = layout_of(self.shape or (), self.dtype), np.empty(0, np.int64)
         entry[w.DATA], entry[w.ARRAY_TYPE], entry[w.LAYOUT] = DATA, id(np.ndarray), address_of(self._layout)
@@ -91,11 +91,16 @@ class SharedRoute:
         self._x_layout[0] = id(x.dtype)
         self.x_dtype = x.dtype
 
-    def entry_for_plan(self, place: Meeting) -> np.ndarray:
-        """A copy of the entry for the rounds of a plan, which need no comparing."""
+    def entry_for_plan(self) -> np.ndarray:
+        """A copy of the entry for the rounds of a plan, which need no comparing, and go through shared memory alone."""
         entry = self._entry.copy()
-        entry[w.OF_STATE], entry[w.TOKEN], entry[w.EXPECTED] = place.state, 0, 0
+        entry[w.TOKEN] = entry[w.EXPECTED] = 0
+        entry[[w.ONCE, w.ONCE_FAR, w.BY_MPI, w.BY_MPI_FAR]] = NEVER
         return entry
+
+    def can_be_received(self, y: np.ndarray | None) -> bool:
+        """Whether what others write into this rank's result can reach y."""
+        return not self._by_others or self.mpi.identity is not None or y is None or self._is_shared(y)
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call on which the ranks have agreed, and return the result."""
@@ -106,11 +111,12 @@ class SharedRoute:
             abandon(sent, received)
             raise
         if said == w.COLLIDING:
-            raise self._collision()
+            raise self.collision(self.meeting)
         return self.mpi.run(x, out) if said == w.ELSEWHERE else self._end(x, out, received)
 
-    def _collision(self) -> ValueError:
-        receiver, other, does = self.meeting.collision
+    def collision(self, place: Meeting) -> ValueError:
+        """What to raise after COLLIDING in the communicator's place or a plan's."""
+        receiver, other, does = place.collision
         where = f"of {self.channel.size} on {self.channel.name}"
         return ValueError(
             f"{self.terms.function}: out must not overlap what another rank sends or receives; got an out on rank "
@@ -130,7 +136,7 @@ class SharedRoute:
 
         yield have_come
         if said == w.COLLIDING:
-            raise self._collision()
+            raise self.collision(self.meeting)
         return self._end(x, out, received)
 
     def _begin(self, x: np.ndarray | None, out: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -140,7 +146,7 @@ class SharedRoute:
             source = np.moveaxis(x, self.mpi.axis, 0) if self.mpi.axis else x
             send = np.ascontiguousarray(source, self.mpi.native)
             send = send.reshape(source.shape)
-        received = self._place_for_result(x, out)
+        received = self.place_for_result(x, out)
         self.note_tokens()
         told = received
         if self.sends_only and out is not None and out.flags.c_contiguous and self._is_shared(out):  # filled in the end
@@ -155,7 +161,7 @@ class SharedRoute:
         """The result."""
         return self.mpi.deliver(x if self.sends_only else received, out)
 
-    def _place_for_result(self, x: np.ndarray | None, out: np.ndarray | None) -> np.ndarray | None:
+    def place_for_result(self, x: np.ndarray | None, out: np.ndarray | None) -> np.ndarray | None:
         """Where the result arrives: `out` itself where that can be, else a new array."""
         if not self.makes:
             return None
@@ -280,6 +286,7 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
     rows[:, w.SENDS] = lengths
     rows[:, w.RECEIVES] = total  # on whoever does
     if name == "gather":
+        entry[w.RULE] = w.TO_ROOT
         rows[root, w.LENGTH], rows[root, w.TO] = lengths[rank], starts[rank]
     else:
         entry[w.RULE] = w.ALL

@@ -17,11 +17,11 @@ def several(request):
     """All ranks, on several nodes: node after node, rank after rank on the next node, or that to and fro."""
     world = dc.COMM_WORLD
     if world._channel.levels is None:
-        pytest.skip("the nodes have different numbers of ranks")
+        pytest.skip("numba cannot compile here, or a heap is full")
     if request.param == "in order":
         yield world
     else:
-        width = world.node.size
+        width = world.allreduce(world.node.size, dc.MAX)  # of all nodes but the last
         node, place = divmod(world.rank, width)
         if request.param == "to and fro" and place % 2:
             node = -node
@@ -39,7 +39,7 @@ def test_reductions(several, name, dtype, n):
     xs = [values((p, r), (n,), dtype) for r in range(p)]
     total = oracle.combine(xs, dc.MAX)
     with together():
-        for root in {0, p - 1}:
+        for root in {0, 2 % p, p - 1}:
             arguments = {} if name == "allreduce" else {"root": root}
             receives = name == "allreduce" or rank == root
             for out in (None, np.empty(n, dtype), np.empty((n, 2), dtype)[:, 0], "x"):

@@ -11,6 +11,8 @@ from parallel import all_raise, together
 
 import dcomp as dc
 from dcomp import _world_map
+from dcomp.engine import meeting as engine_meeting
+from dcomp.engine.choose import Rules
 from dcomp.kernels import words
 
 REDUCTIONS = ["reduce", "allreduce", "reduce_scatter", "scan", "exscan"]
@@ -672,24 +674,26 @@ def test_shared_arrays_that_are_left_are_used_again(node):
         assert len(places) <= 3
 
 
-_LONG, _LONG_FAR = (4 << 20) + 4099, (128 << 10) + 4099  # bytes, more than goes through rings
+_ONCE, _ONCE_FAR = 1 << 20, 128 << 10  # bytes of a block that no longer goes through rings
 _NO_PROCESS = 1 << 30
 
 
 @pytest.mark.parametrize("way", ["read", "read far", "by MPI", "refused"])
 @pytest.mark.parametrize("name", ["bcast", "scatter", "gather", "allgather", "alltoall", "exscan"])
 def test_long_blocks_between_ordinary_arrays(node, name, way):
-    """Copied once, by way of the kernel; by MPI where ranks may not read each other's memory, or some just fail to."""
+    """Copied once, by way of the kernel; by MPI where ranks may not reach each other's memory, or some just fail to."""
     with together(), node.dup() as comm:
         p, me = comm.size, comm.rank
         meeting = comm._channel.meeting
-        nbytes = _LONG_FAR if way in ("read far", "refused") else _LONG
+        comm._channel.rules = Rules().changed(name, once=_ONCE, once_far=_ONCE_FAR)
+        is_far = way in ("read far", "refused")
+        nbytes = (_ONCE_FAR if is_far else _ONCE) + 4099
         if meeting is not None:
             if way == "by MPI":
                 meeting._words[words.PIDS] = 0
             if way == "refused" and me in (0, p - 1):
                 meeting._pids[:] = _NO_PROCESS
-            if nbytes == _LONG_FAR:
+            if is_far:
                 _pose_as_far(meeting)
         rng = np.random.default_rng(7)
         one = rng.integers(0, 256, nbytes, np.uint8)
@@ -728,7 +732,7 @@ def _pose_as_far(meeting):
 
 
 def _unread(meeting):
-    """The last call in which this rank could not read what another sends."""
+    """The last call in which this rank could not reach another's memory."""
     return int(_words_of(meeting, words.UNREAD)[0])
 
 
@@ -751,3 +755,31 @@ def test_an_out_backwards_overlaps_nothing_behind_it(node):
                 result = whole.bcast(out=array[n:])
             assert_same(result, x)
     whole.free()
+
+
+def test_copies_of_lines_for_groups_of_ranks(world, monkeypatch):
+    """On nodes of many ranks not all look at the same line; here each rank has a copy of its own."""
+    if not _shares_memory(world):
+        pytest.skip("no memory is shared")
+    monkeypatch.setattr(engine_meeting, "_READERS", 1)
+    with together(), world.dup() as comm:
+        assert comm._channel.meeting._words[words.GROUPS] == comm.size
+        for n in (1, 11, 12, 500, 9000):
+            for name in oracle.ROWS:
+                if name == "barrier":
+                    comm.barrier()
+                    continue
+                xs = [values((5, rank), (n * comm.size,), "i8") for rank in range(comm.size)]
+                if name in ("bcast", "scatter"):
+                    case = getattr(oracle, name)(comm.size, xs[0])
+                elif name in ("gather", "allgather", "alltoall"):
+                    case = getattr(oracle, name)(xs)
+                else:
+                    case = oracle.reduction(name, xs)
+                for form in oracle.FORMS:
+                    result = oracle.invoke(comm, name, form, case.arguments[comm.rank])
+                    assert_same(result, case.expected[comm.rank])
+    with all_raise(dc.CollectiveMismatchError, "same collective"), world.dup() as comm:
+        for _ in range(2):
+            comm.barrier()
+        comm.barrier() if comm.rank else comm.allreduce(1)
