@@ -54,7 +54,7 @@ _BLOCKS = _Choice(
 # No more: a combination takes 1 MiB of memory besides its arrays at most.
 _COMBINED = _Choice(
     ("reduce", "allreduce", "scan", "exscan"),
-    (_Way("heap", {"heap": NEVER}), _Way("mpi", {"heap": 0})),
+    (_Way("heap", {"heap": NEVER}), _Way("across", {"heap": 0})),
     4 << 10,
     1 << 20,
 )

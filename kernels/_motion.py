@@ -109,23 +109,29 @@ def look_around(state, entry):
     for other in range(size):
         if not has_told(state, other):
             return w.WORKING
-    all_shared, all_receive = True, True
+    all_shared, all_receive, in_place = True, True, False
     for other in range(size):
-        all_receive = all_receive and not is_ordinary(y_offset(state, other))
-        all_shared = all_shared and x_offset(state, other) >= 0
+        x, y = x_offset(state, other), y_offset(state, other)
+        all_receive = all_receive and not is_ordinary(y)
+        all_shared = all_shared and x >= 0
+        in_place = in_place or (is_ordinary(y) and x == y)
     direct = all_shared or (all_receive and not is_fold)
     # In a reduction the others write into a rank's result, but for reduce_scatter.
-    is_sent = not all_receive and is_fold and word(entry, w.RULE) != w.OWN
+    across = w.WITHIN
+    if not all_receive and is_fold and word(entry, w.RULE) != w.OWN:
+        across = w.IN_PLACE if in_place else w.ORDINARY
+    is_sent = across != w.WITHIN and word(state, w.PIDS) == 0
     if not direct and not is_fold:
         is_sent = _reaches(state, entry, w.BY_MPI, w.BY_MPI_FAR)
         if not is_sent and _reaches(state, entry, w.ONCE, w.ONCE_FAR):
-            direct = word(state, w.PIDS) != 0
+            direct, across = word(state, w.PIDS) != 0, w.ORDINARY
             is_sent = not direct
     if collide(state, entry):
         return w.COLLIDING
     if is_sent:
         return w.ELSEWHERE
     set_word(state, w.DIRECT, direct)
+    set_word(state, w.ACROSS, across)
     set_word(state, w.HOW, w.STREAM if word(entry, w.WEIGHT) >= w.STREAMED else how_to_write(state))
     set_word(state, w.PUT, is_fold)  # see `deposit`
     set_word(state, w.TAKEN, 0)
@@ -137,6 +143,12 @@ def look_around(state, entry):
 def _reaches(state, entry, near, far):
     """Whether the longest block, in whole chunks, has as many bytes as a rule says."""
     return word(entry, w.ROUNDS) * word(entry, w.CHUNK) >= word(entry, far if are_far(state) else near)
+
+
+@jit
+def note_unreached(state):
+    """This rank cannot reach another's memory. All are to know it: they look when all have finished."""
+    poke(block_of(state, word(state, w.RANK)) + w.UNREAD, word(state, w.EPOCH))
 
 
 @jit
@@ -170,7 +182,7 @@ def move(state, entry):
         source = x_offset(state, other)
         if arriving and source >= 0 and (from_root or is_ordinary(y_offset(state, rank))):
             copy(y + word(row, w.HERE), base + source + word(row, w.THERE), arriving)
-        if not word(state, w.DIRECT):
+        if word(state, w.ACROSS) == w.WITHIN:
             continue
         if length and _is_apart(state, rank, other):
             done = _part_read(entry, size, length, other)
@@ -307,7 +319,7 @@ def _fold_chunk(state, entry, chunk, start, end):
     """Combine the bytes from `start` to `end` of this rank's slice, a piece at a time, and write the results."""
     size, rank, item = word(state, w.SIZE), word(state, w.RANK), word(entry, w.ITEM)
     rule, scratch = word(entry, w.RULE), word(state, w.SCRATCH)
-    piece = max(w.PIECE // item, 1) * item
+    piece = max((w.PIECE_ACROSS if word(state, w.ACROSS) else w.PIECE) // item, 1) * item
     function, row = word(entry, w.FUNCTION), row_of(entry, rank)
     here, y = word(row, w.TO), word(state, w.Y)
     is_mine = rule in (w.ALL, w.OWN) or (rule == w.AT_ROOT and rank == word(entry, w.ROOT))
@@ -357,8 +369,12 @@ def _source(state, entry, other, chunk, start, place):
 def _deliver(state, other, place, source, length):
     """Write a piece of a result where it belongs."""
     if other != word(state, w.RANK):
-        target = word(state, w.BASE) + y_offset(state, other) + place
-        send(word(state, w.HOW), target, source, length)
+        target = y_offset(state, other)
+        if is_ordinary(target):
+            if not _reach(state, other, source, place - target, length, True):
+                note_unreached(state)
+        else:
+            send(word(state, w.HOW), word(state, w.BASE) + target + place, source, length)
     elif word(state, w.HOW) == w.STREAM:
         copy_streamed(word(state, w.Y) + place, source, length)
     else:

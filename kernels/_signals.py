@@ -7,6 +7,7 @@ from .words import set_word, word
 
 _FAR = 350  # cycles of a flag barrier, from which on the cores share no cache
 _PROBES = 12
+_PATIENCE = 64  # short waits, together longer than a rank sleeps that waits for others
 _SOONEST = 60  # cycles of a flag barrier, fewer than any cores take
 
 
@@ -185,7 +186,10 @@ def probe(state):
             began = cycles()
         store(mine, before + turn)
         for other in range(size):
-            if not has_come(state, block_of(state, other) + w.PROBE, before + turn):
+            flag, patience = block_of(state, other) + w.PROBE, _PATIENCE if turn == 1 else 1
+            while patience > 0 and not has_come(state, flag, before + turn):
+                patience -= 1
+            if patience == 0:
                 store(mine, before + _PROBES)
                 return
     taken = (cycles() - began) // (_PROBES - 4)

@@ -16,9 +16,19 @@ from numba import int64
 from . import words as w
 from ._jit import jit, jit_briefly, load_compiled
 from ._memory import load, peek, poke, store
-from ._motion import carry_small, deposit, fill, flow, look_around, move
+from ._motion import carry_small, deposit, fill, flow, look_around, move, note_unreached
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
-from ._signals import all_arrived, all_have_come, are_far, block_of, line_of, offset_of, post_line, probe, result_offset
+from ._signals import (
+    all_arrived,
+    all_have_come,
+    are_far,
+    block_of,
+    line_of,
+    offset_of,
+    post_line,
+    probe,
+    result_offset,
+)
 from .words import set_word, word
 
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
@@ -48,8 +58,8 @@ def _count(state, entry):
 @jit
 def _carry(state, most):
     """Move the data of a call on which the ranks agree: DONE; WORKING, and call again, also if it has more than `most`
-    bytes; ELSEWHERE: it is MPI's, since a rank has nowhere in the segment to receive, or the system has not let one
-    read what another sends; COLLIDING: see `collide`.
+    bytes; ELSEWHERE: it is MPI's, since the system does not let ranks reach each other's memory, or has not let one;
+    SPOILED: the same, and results have been written over what is sent; COLLIDING: see `collide`.
     """
     entry = word(state, w.ENTRY)
     if word(entry, w.IS_SMALL):
@@ -64,8 +74,7 @@ def _carry(state, most):
         return w.WORKING
     if word(state, w.PHASE) == 1:
         if word(entry, w.KIND) == w.MOVE and not move(state, entry):
-            # All ranks are to know it: they look when all have finished.
-            poke(block_of(state, word(state, w.RANK)) + w.UNREAD, word(state, w.EPOCH))
+            note_unreached(state)
         set_word(state, w.PHASE, 2)
     if word(state, w.PHASE) == 2:
         if not flow(state, entry):
@@ -78,17 +87,17 @@ def _carry(state, most):
     store(block_of(state, word(state, w.RANK)) + w.COPIED, rounds)
     set_word(state, w.CHUNKS, rounds)
     _count(state, entry)
-    return w.DONE if _all_have_read(state, entry) else w.ELSEWHERE
+    return _outcome(state, entry)
 
 
 @jit
-def _all_have_read(state, entry):
-    """Whether every rank could read what it had to: the same answer on all ranks."""
-    if word(entry, w.KIND) == w.MOVE and word(state, w.DIRECT):
+def _outcome(state, entry):
+    """DONE, if every rank could reach what it had to; the same answer on all ranks."""
+    if word(state, w.ACROSS) != w.WITHIN:
         for rank in range(word(state, w.SIZE)):
             if peek(block_of(state, rank) + w.UNREAD) == word(state, w.EPOCH):
-                return False
-    return True
+                return w.SPOILED if word(state, w.ACROSS) == w.IN_PLACE else w.ELSEWHERE
+    return w.DONE
 
 
 @jit_briefly

@@ -31,8 +31,8 @@ BLOCK = 4 << 20  # bytes of a control block, the ring included
 (
     BASE, RANK, SIZE, EPOCH, COMBINED, SPINS, YIELDS, BLOCKS, SEGMENT, CHUNKS, ROUND, SINCE, SCRATCH,
     ENTRY, X, Y, PHASE, PUT, TAKEN, DIRECT, HOW, AWAITED, BUSY, AGE, OWNER, HEAPS, HEAP, COLLISION,
-    PIDS, GROUPS, GROUP, VECTORS,
-) = range(32)  # fmt: skip
+    PIDS, GROUPS, GROUP, ACROSS, VECTORS,
+) = range(33)  # fmt: skip
 STATE = 40  # VECTORS are four
 
 # The entry: how a call is carried out; int64 each. A row per rank follows.
@@ -51,9 +51,12 @@ ALL, AT_ROOT, OWN, PREFIX, BEFORE, TO_ROOT = range(6)  # rules: who gets what of
 
 REQUEST, STREAM = range(2)  # ways to write what leaves the core
 PRIVATE, LATER = -1, -2  # instead of an offset; an address in ordinary memory is told as a negative number
-DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING = range(7)  # what the functions say
+DONE, WAITING, UNKNOWN, WORKING, ELSEWHERE, REFUSED, COLLIDING, SPOILED = range(8)  # what the functions say
+
+WITHIN, ORDINARY, IN_PLACE = range(3)  # what is written or read across processes: nothing; arrays; and what is sent
 
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
+PIECE_ACROSS = 65536  # the same where the kernel carries the results, who takes as long for a call as for some KiB
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache
 CACHED = 2 << 20  # bytes of a result that stays in the cache of who writes it
 

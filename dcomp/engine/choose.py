@@ -23,7 +23,7 @@ class Rule:
                              that stay in caches. Blocks are counted in whole chunks.
     mpi, mpi_far : int       Of such a block, from which on MPI carries it.
     heap : int               Of a combination, up to which it reaches an `out` in ordinary memory by way of the heap;
-                             MPI carries larger ones.
+                             larger ones are written there by the other ranks, by way of the kernel.
     lanes : int              Of a collective of several nodes, from which on every rank takes a slice through its
                              lane; MPI carries smaller ones.
     """

@@ -19,7 +19,7 @@ from ..kernels import words as w
 from .channel import Channel
 from .meeting import Meeting
 from .requests import MISSED, carry_out, conclude, run_route
-from .shared import SharedRoute, carry
+from .shared import SharedRoute, carry, spoiled
 from .waiting import wait
 
 _KEPT = 1024  # calls per communicator
@@ -81,6 +81,8 @@ class KnownCalls:
             return CARRIED
         if said == w.ELSEWHERE:
             return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
+        if said == w.SPOILED:
+            raise spoiled(function)
         self.met = get_ident(), made  # UNKNOWN or COLLIDING: the ordinary way tells what is wrong
         return MISSED
 

@@ -45,7 +45,7 @@ class Meeting:
         self._blocks = offsets + segment.base
         places = offsets // segment.heap  # of the ranks on their node
         self._heaps, self._pids = places * segment.heap, segment.pids[places]
-        self._scratch = np.empty(2 * w.PIECE, np.uint8)
+        self._scratch = np.empty(w.PIECE_ACROSS, np.uint8)
         state = self._words = np.zeros(w.STATE, np.int64)
         state[w.BASE] = segment.base
         state[w.RANK], state[w.SIZE] = comm.rank, comm.size

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import UsageError
 from .._layout import block_counts, displacements
 from .._table import Shape
 from ..kernels import exchange
@@ -194,7 +195,17 @@ def carry(channel: Channel, meeting: Meeting, function: str) -> int:
             return False
 
         wait(ended, channel, function)
+    if said == w.SPOILED:
+        raise spoiled(function)
     return said
+
+
+def spoiled(function: str) -> UsageError:
+    """What to raise after SPOILED; all ranks do."""
+    return UsageError(
+        f"{function}: the system does not let other ranks write to the memory of out, as it did when the job started, "
+        "and x is lost, which lay in the same array. Use an array in ordinary memory, or DCOMP_ENGINE=mpi."
+    )
 
 
 def share(channel: Channel, route: mpi.Route) -> SharedRoute | None:

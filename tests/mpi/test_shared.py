@@ -724,6 +724,71 @@ def test_long_blocks_between_ordinary_arrays(node, name, way):
                 assert failed or p == 1
 
 
+@pytest.mark.parametrize("way", ["written", "some in heaps", "by MPI", "refused"])
+@pytest.mark.parametrize("name", ["reduce", "allreduce", "scan", "exscan"])
+@pytest.mark.parametrize("n", [300, 70_001])
+def test_combinations_into_ordinary_arrays(node, name, way, n):
+    """Written across processes; by MPI where ranks may not reach each other's memory, or some just fail to."""
+    with together(), node.dup() as comm:
+        p, me = comm.size, comm.rank
+        meeting = comm._channel.meeting
+        comm._channel.rules = Rules().changed(name, heap=0)
+        if meeting is not None:
+            if way == "by MPI":
+                meeting._words[words.PIDS] = 0
+            if way == "refused" and me in (0, p - 1):
+                meeting._pids[:] = _NO_PROCESS
+        xs = [values((9, rank), (n,), "i4").astype("f8") for rank in range(p)]
+        root = {"root": p - 1} if name == "reduce" else {}
+        case = oracle.reduction(name, xs, **root)
+        expected = case.expected[me]
+        for turn in range(4):
+            x = xs[me].copy()
+            out = None
+            if expected is not None:
+                out = dc.empty(n) if way == "some in heaps" and (me + turn) % 2 else np.empty(n)
+            assert_same(getattr(comm, name)(x, **root, out=out), expected)
+            assert_same(x, xs[me])
+            if way != "refused":
+                x = xs[me].copy()
+                result = getattr(comm, name)(x, **root, out=None if expected is None else x)
+                assert_same(result, expected)
+                assert result is x or expected is None
+            shared = dc.empty(n)
+            shared[:] = xs[me]
+            assert_same(getattr(comm, name)(shared, **root, out=out), expected)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["first", "again"])
+def test_what_cannot_be_written_in_place(node, known):
+    """The array is lost then, for it has taken a part of the result: an error on every rank."""
+    comm = node.dup()
+    meeting = comm._channel.meeting
+    if meeting is None:
+        pytest.skip("no memory is shared")
+    with together():
+        comm._channel.rules = Rules().changed("allreduce", heap=0)
+        x = np.ones(20_000)
+        if known:
+            assert_same(comm.allreduce(x.copy(), out=x.copy()), x * comm.size)
+        meeting._pids[:] = _NO_PROCESS
+    with all_raise(dc.UsageError, "allreduce: the system does not let other ranks write"):
+        comm.allreduce(x, out=x)
+
+
+def test_cores_are_told_apart_also_where_a_rank_waits_long(world):
+    """In a scan of two ranks one has nothing to do, and sleeps; it has to take part in the probe all the same."""
+    meeting = world._channel.meeting
+    if meeting is None or world.size != 2 or meeting._words[words.SPINS] < 100:
+        pytest.skip("takes two ranks with a core each")
+    with together(), world.dup() as comm:
+        meeting = comm._channel.meeting
+        for _ in range(5):  # others may have the cores
+            meeting._words[words.SINCE] = 1 << 62
+            comm.scan(np.ones(1 << 20))
+        assert _words_of(meeting, words.PROBE)[1] > 0 or comm.rank
+
+
 def _pose_as_far(meeting):
     """Have the ranks take their cores for such as share no cache, as rank 0's probe tells all."""
     meeting._words[words.SINCE] = -(1 << 62)  # no probe comes

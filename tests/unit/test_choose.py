@@ -69,7 +69,12 @@ def test_cores_that_are_far_for_a_while_tell_nothing():
 
 
 def test_mpi_must_be_faster_by_more_than_noise():
-    times = {nbytes: [1.03, 1.0] for nbytes in SIZES}
+    times = {nbytes: [1.03, 2.0, 1.0] for nbytes in SIZES}
+    assert _tune._numbers(_tune._BLOCKS, {False: times}) == {"once": NEVER, "mpi": NEVER}
+
+
+def test_the_heap_ends_where_it_is_slower():
+    times = {nbytes: [1.0, 1.1] for nbytes in SIZES}
     assert _tune._numbers(_tune._COMBINED, {False: times}) == {"heap": 1 << 20}
     times = {nbytes: [1.2 if nbytes > 1 << 18 else 1.0, 1.0] for nbytes in SIZES}
     assert _tune._numbers(_tune._COMBINED, {False: times}) == {"heap": 1 << 18}
