@@ -121,11 +121,14 @@ def look_around(state, entry):
     if not all_receive and is_fold and word(entry, w.RULE) != w.OWN:
         across = w.IN_PLACE if in_place else w.ORDINARY
     is_sent = across != w.WITHIN and word(state, w.PIDS) == 0
-    if not direct and not is_fold:
-        is_sent = _reaches(state, entry, w.BY_MPI, w.BY_MPI_FAR)
-        if not is_sent and _reaches(state, entry, w.ONCE, w.ONCE_FAR):
-            direct, across = word(state, w.PIDS) != 0, w.ORDINARY
-            is_sent = not direct
+    if not is_fold and not all_shared:
+        block, by_root = word(entry, w.ROUNDS) * word(entry, w.CHUNK), word(entry, w.RULE) == w.AT_ROOT
+        is_sent = not direct and _reaches(state, entry, block, w.BY_MPI, w.BY_MPI_FAR)
+        is_long = not direct and _reaches(state, entry, block, w.ONCE, w.ONCE_FAR)
+        if not is_sent and (is_long or (by_root and block * size >= w.SHARED)):
+            across = w.ORDINARY if word(state, w.PIDS) else w.WITHIN
+            is_sent = is_long and across == w.WITHIN
+            direct = direct or across != w.WITHIN
     if collide(state, entry):
         return w.COLLIDING
     if is_sent:
@@ -140,9 +143,9 @@ def look_around(state, entry):
 
 
 @jit
-def _reaches(state, entry, near, far):
+def _reaches(state, entry, block, near, far):
     """Whether the longest block, in whole chunks, has as many bytes as a rule says."""
-    return word(entry, w.ROUNDS) * word(entry, w.CHUNK) >= word(entry, far if are_far(state) else near)
+    return block >= word(entry, far if are_far(state) else near)
 
 
 @jit
@@ -159,14 +162,10 @@ def _is_apart(state, source, dest):
 
 @jit
 def move(state, entry):
-    """Send the blocks that go straight from x into a result; False: a rank's memory could not be reached.
-
-    Who has a block writes it. A root's block in the segment is read by those who want it, all at once, and so is any
-    block for a result that is not in the segment. Of a block from ordinary memory to ordinary memory both do a part.
-    """
+    """Send the blocks that go straight from x into a result; False: a rank's memory could not be reached."""
     size, rank, base = word(state, w.SIZE), word(state, w.RANK), word(state, w.BASE)
     x, y, how = word(state, w.X), word(state, w.Y), word(state, w.HOW)
-    from_root = word(entry, w.RULE) == w.AT_ROOT
+    within = word(state, w.ACROSS) == w.WITHIN
     for step in range(size):
         other = (rank + step) % size
         row = row_of(entry, other)
@@ -176,36 +175,39 @@ def move(state, entry):
             if length and y != 0 and source != target:
                 copy(target, source, length)
             continue
-        target = y_offset(state, other)
-        if length and target >= 0 and not (from_root and x_offset(state, rank) >= 0):
-            send(how, base + target + word(row, w.TO), x + word(row, w.FROM), length)
-        source = x_offset(state, other)
-        if arriving and source >= 0 and (from_root or is_ordinary(y_offset(state, rank))):
-            copy(y + word(row, w.HERE), base + source + word(row, w.THERE), arriving)
-        if word(state, w.ACROSS) == w.WITHIN:
-            continue
-        if length and _is_apart(state, rank, other):
-            done = _part_read(entry, size, length, other)
-            here, there = x + word(row, w.FROM) + done, word(row, w.TO) - target + done
-            if not _reach(state, other, here, there, length - done, True):
+        if length and not (within and _is_apart(state, rank, other)):
+            target, done = y_offset(state, other), _part_read(state, entry, length, rank, other)
+            here, there, length = x + word(row, w.FROM) + done, word(row, w.TO) + done, length - done
+            if target >= 0:
+                send(how, base + target + there, here, length)
+            elif is_ordinary(target) and not _reach(state, other, here, there - target, length, True):
                 return False
-        if arriving and _is_apart(state, other, rank):
-            part = _part_read(entry, size, arriving, rank)
-            if not _reach(state, other, y + word(row, w.HERE), word(row, w.THERE) - source, part, False):
+        if arriving and not (within and _is_apart(state, other, rank)):
+            source, part = x_offset(state, other), _part_read(state, entry, arriving, other, rank)
+            here, there = y + word(row, w.HERE), word(row, w.THERE)
+            if source >= 0:
+                copy(here, base + source + there, part)
+            elif not _reach(state, other, here, there - source, part, False):
                 return False
     return True
 
 
 @jit
-def _part_read(entry, size, nbytes, receiver):
+def _part_read(state, entry, nbytes, sender, receiver):
     """How many bytes of a block its receiver reads; its sender writes the others.
 
-    Where all blocks are a root's, or come to it, it does its part of the work and the other ranks theirs.
+    Who has a block writes it, but for a result that is not in the segment; and a root's block in the segment is read by
+    those who want it, all at once. Where long blocks are reached across processes, and are all a root's, or come to it
+    in ordinary memory, the root does its part of the work and the other ranks theirs.
     """
-    rule = word(entry, w.RULE)
+    rule, is_outside = word(entry, w.RULE), is_ordinary(y_offset(state, receiver))
+    if x_offset(state, sender) >= 0:
+        return nbytes if rule == w.AT_ROOT or is_outside else 0
+    if word(state, w.ACROSS) == w.WITHIN or not (is_outside or rule == w.AT_ROOT):
+        return 0
     if rule != w.AT_ROOT and rule != w.TO_ROOT:
         return nbytes
-    part = nbytes // size & ~4095
+    part = nbytes // word(state, w.SIZE) & ~4095
     return part if receiver == word(entry, w.ROOT) else nbytes - part
 
 

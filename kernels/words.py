@@ -58,6 +58,7 @@ WITHIN, ORDINARY, IN_PLACE = range(3)  # what is written or read across processe
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 PIECE_ACROSS = 65536  # the same where the kernel carries the results, who takes as long for a call as for some KiB
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache
+SHARED = 8 << 20  # bytes of all results, from which on a root does not write all of them alone
 CACHED = 2 << 20  # bytes of a result that stays in the cache of who writes it
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import DcompError
+from .._errors import DcompError, UsageError
 from ..kernels import exchange
 from ..kernels import words as w
 from .channel import Channel, Steps, abandon
@@ -122,6 +122,11 @@ class Rounds:
     def _deliver(self) -> Any:
         if self._said == w.COLLIDING:
             raise self._route.collision(self._place)
+        if self._said == w.ELSEWHERE:
+            raise UsageError(
+                f"{self._function}: the system does not let other ranks read x, as it did when the job started. Use an "
+                "array in ordinary memory, or DCOMP_ENGINE=mpi."
+            )
         if self._copies:
             np.copyto(self._result, self._y)
         return self._result

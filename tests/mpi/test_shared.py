@@ -759,6 +759,49 @@ def test_combinations_into_ordinary_arrays(node, name, way, n):
             assert_same(getattr(comm, name)(shared, **root, out=out), expected)
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["shared out", "refused"])
+@pytest.mark.parametrize("name", ["bcast", "scatter"])
+def test_a_root_does_not_write_all_alone(node, name, refused):
+    """Of long results in the heaps; x is in ordinary memory."""
+    with together(), node.dup() as comm:
+        p, me = comm.size, comm.rank
+        meeting = comm._channel.meeting
+        n = -(-words.SHARED // (8 * p)) + 513  # elements of a block
+        whole = np.arange(float(n * p if name == "scatter" else n))
+        expected = whole[me * n : (me + 1) * n] if name == "scatter" else whole
+        x = whole if me == p - 1 else None
+        if x is None:
+            plan = getattr(comm, f"{name}_init")(root=p - 1)
+        else:
+            plan = getattr(comm, f"{name}_init")(x, root=p - 1)
+        if meeting is not None and refused and me == 0:
+            meeting._pids[:] = _NO_PROCESS
+        for _ in range(3):
+            assert_same(getattr(comm, name)(*(() if x is None else (x,)), root=p - 1), expected)
+            if meeting is not None and p > 1:
+                assert meeting._words[words.ACROSS] == words.ORDINARY
+                assert not refused or comm.mpi.allreduce(int(meeting._words[words.EPOCH]) == _unread(meeting))
+            assert_same(plan(), expected)
+        plan.free()
+
+
+def test_a_plan_whose_root_cannot_be_reached(node):
+    comm = node.dup()
+    meeting = comm._channel.meeting
+    if meeting is None:
+        pytest.skip("no memory is shared")
+    with together():
+        x = np.ones(words.SHARED // 8)
+        plan = comm.bcast_init(x) if comm.rank == 0 else comm.bcast_init()
+        meeting._places[-1]._pids[:] = _NO_PROCESS
+    with all_raise(dc.UsageError, "bcast_init: the system does not let other ranks read x"):
+        plan()
+    with together():
+        assert comm.allreduce(1) == comm.size
+        plan.free()
+        comm.free()
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["first", "again"])
 def test_what_cannot_be_written_in_place(node, known):
     """The array is lost then, for it has taken a part of the result: an error on every rank."""
