@@ -53,6 +53,38 @@ def test_collectives(hosts):
     assert " passed" in told
 
 
+def test_limited_cable(tmp_path):
+    """Large collectives over a cable of 200 Mbit/s: by lanes, and without shared memory within the hosts."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import os, time
+import numpy as np
+import dcomp as dc
+
+n = 250_000
+x = np.arange(float(n)) * (dc.rank + 1)
+for call in range(2):
+    dc.barrier()
+    start = time.perf_counter()
+    total = dc.allreduce(x)
+    seconds = dc.allreduce(time.perf_counter() - start, op=dc.MAX)
+    assert (total == np.arange(float(n)) * 10).all()
+    assert (dc.bcast(x if dc.rank == 3 else None, root=3) == np.arange(float(n)) * 4).all()
+    assert (dc.allgather(x[: n // 10]) == np.concatenate([np.arange(n // 10) * (r + 1.0) for r in range(4)])).all()
+if dc.rank == 0:
+    os.write(1, f"ENDED {seconds}\\n".encode())
+"""
+    )
+    with Hosts(2, rate="200mbit") as limited:
+        for engine in ("auto", "mpi"):
+            job = start(limited, program, DCOMP_ENGINE=engine, DCOMP_TIMEOUT="30")
+            told = end(job, 90)
+            assert job.returncode == 0, told
+            seconds = float(told.split("ENDED ")[1].split()[0])
+            assert seconds > 0.05, "2 MB need 0.08 s in each direction, so the cable has no limit"
+
+
 def test_nodes(hosts, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

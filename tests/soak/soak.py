@@ -17,8 +17,8 @@ import dcomp as dc
 
 DTYPES = ("f8", "f4", "i4", "u1", "c16")
 OPS = (dc.SUM, dc.MAX, dc.MIN)
-LARGEST = 1 << 14  # elements; sizes are spread evenly over their logarithms
-FORMS = ("plain", "plain", "plain", "out", "shared out", "non-blocking", "shared x")
+LARGEST, RARELY = 1 << 14, 1 << 19  # elements, and of one call in a hundred; sizes are spread over their logarithms
+FORMS = ("plain", "plain", "plain", "out", "shared out", "non-blocking", "shared x", "plan")
 
 
 def status() -> np.ndarray:
@@ -33,7 +33,7 @@ def one_call(comm: dc.Communicator, rng: np.random.Generator, pending: list) -> 
     p, rank = comm.size, comm.rank
     name = ("bcast", "scatter", "gather", "allgather", "alltoall", "reduce", "allreduce", "reduce_scatter", "scan",
             "exscan", "barrier")[rng.integers(11)]  # fmt: skip
-    n = int(LARGEST ** rng.random())
+    n = int((LARGEST if rng.random() < 0.99 else RARELY) ** rng.random())
     dtype, op, root = DTYPES[rng.integers(5)], OPS[rng.integers(3)], int(rng.integers(p))
     form, start = FORMS[rng.integers(len(FORMS))], int(rng.integers(50))
     if name in ("scatter", "alltoall", "reduce_scatter"):
@@ -59,6 +59,12 @@ def one_call(comm: dc.Communicator, rng: np.random.Generator, pending: list) -> 
         for told, request, wanted in pending:
             compare(told, request.wait(), wanted)
         pending.clear()
+        return
+    if form == "plan":
+        plan = getattr(comm, f"{name}_init")(**arguments)
+        for _ in range(2):
+            compare(name, plan(), expected)
+        plan.free()
         return
     compare(name, getattr(comm, name)(**arguments), expected)
 
