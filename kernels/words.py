@@ -11,8 +11,8 @@ Every rank has a control block in the segment, which it alone writes:
 896      rounds of the probe, and the cycles of one when it was last made
 4096     slots for x up to `SLOT` bytes, for even and odd calls
 `LINES`  its lines, 128 bytes each, for even and odd calls: number of the call, token of what is called,
-         where x and the result are, the tokens it expects, and up to 88 bytes of x; copies of both follow,
-         one for each group of ranks that read it
+         where x and the result are, the tokens it expects, and up to 88 bytes of x; a pair of lines for
+         each group of ranks that read them
 `RING`   chunks of x on their way to the ranks that combine them
 ======== ==============================================================================================
 """

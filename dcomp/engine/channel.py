@@ -28,6 +28,8 @@ Steps = Generator[Any, None, Any]
 _NO_RULES = Rules()
 
 channels: "weakref.WeakValueDictionary[int, Channel]" = weakref.WeakValueDictionary()
+#: Those with something to move on, where no thread does that.
+unhelped: "weakref.WeakSet[Channel]" = weakref.WeakSet()
 
 
 class Starting(Protocol):
@@ -144,6 +146,14 @@ class Channel:
         """Let MPI work on what this rank has sent: a peer that waits for it may be who this rank waits for."""
         self.sync.Iprobe()
 
+    def help(self) -> None:
+        """Move messages and rounds of plans on, if no one else has the turn."""
+        if self.moving and self.try_enter():
+            try:
+                self.move_messages()
+            finally:
+                self.leave_help()
+
     def move_messages(self) -> None:
         """Move messages on, whose data follows their header; the caller has the turn."""
         for request in list(self.moving):
@@ -184,6 +194,7 @@ class Channel:
         self._turn.acquire(False)
         if self.meeting is not None:
             self.meeting.take_turn()
+        abandon(*self.moving)  # other ranks may still take part in them
         self.unstarted.clear()
         self.moving.clear()
 

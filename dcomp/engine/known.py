@@ -82,7 +82,7 @@ class KnownCalls:
         if said == w.ELSEWHERE:
             return run_route(channel, made.route.mpi, out if is_in_place(x, out) else x, out)
         if said == w.SPOILED:
-            raise spoiled(function)
+            raise spoiled(channel, function)
         self.met = get_ident(), made  # UNKNOWN or COLLIDING: the ordinary way tells what is wrong
         return MISSED
 

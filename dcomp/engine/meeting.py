@@ -60,7 +60,7 @@ class Meeting:
         state[w.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(state)
         self._size, self._make_progress = comm.size, comm.Iprobe
-        self._ring = 0  # of a plan's place
+        self._nbytes = 0  # of a plan's place, the same on all ranks
         self._places: list[Meeting] = []  # of plans, in the same order on all ranks
         self._free: set[int] = set()  # of those, which this rank does not use any more
         self._shown = 0  # exchanges in which claims were shown
@@ -145,6 +145,11 @@ class Meeting:
         return *divmod(ranks, self._size), "sends" if sends else "receives"
 
     @property
+    def reaches_across(self) -> bool:
+        """Whether the ranks can reach each other's own memory."""
+        return bool(self._words[w.PIDS])
+
+    @property
     def is_far(self) -> bool:
         """Whether the ranks' cores share no cache, as rank 0 has found for all."""
         return exchange.is_far(self.state)
@@ -159,9 +164,9 @@ class Meeting:
         start = int(self._blocks[rank]) - self.segment.base + w.CLAIM + _checks.BYTES * parity
         return self.segment.bytes[start : start + _checks.BYTES]
 
-    def place_for_plan(self, comm: MPI.Intracomm, fits: bool, ring: int) -> "Meeting | None":
-        """A place with so many bytes of a ring, in which the ranks meet for the rounds of a plan; None if it does not
-        fit on some rank, or a heap is full. Collective over `comm`.
+    def place_for_plan(self, comm: MPI.Intracomm, fits: bool, nbytes: int) -> "Meeting | None":
+        """A place of so many bytes, ring included, in which the ranks meet for the rounds of a plan; None if it does
+        not fit on some rank, or a heap is full. Collective over `comm`.
 
         A rank may be done with a plan while another still reads, so a place is used again when all have given it back.
         """
@@ -169,14 +174,14 @@ class Meeting:
         if not all(one for one, _ in told):
             return None
         free = set.intersection(*(set(indices) for _, indices in told))
-        fitting = [(self._places[index]._ring, index) for index in free if self._places[index]._ring >= ring]
+        fitting = [(self._places[index]._nbytes, index) for index in free if self._places[index]._nbytes >= nbytes]
         if fitting:
             _, index = min(fitting)
             self._free.discard(index)
             return self._places[index]
-        place = make_meeting(comm, self.segment, self._is_crowded, w.RING + ring)
+        place = make_meeting(comm, self.segment, self._is_crowded, nbytes)
         if place is not None:
-            place._words[w.OWNER], place._ring = self.state, ring
+            place._words[w.OWNER], place._nbytes = self.state, nbytes
             self._places.append(place)
         return place
 

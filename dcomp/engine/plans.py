@@ -24,7 +24,7 @@ class Plan:
 
     def __init__(self, channel: Channel, call: Call) -> None:
         self._function = call.function
-        self._started = self._freed = False
+        self._started = self._freed = self._gives_back = False
         with channel.turn(call.function):
             route = run(channel, call.function, agree_on_route(channel, call))
             rounds: Any = None
@@ -33,6 +33,9 @@ class Plan:
 
                 rounds = shared_rounds(channel, route, call.x, call.out)
             self._rounds = rounds or _Persistent(channel, call, route)
+            self._gives_back = (
+                rounds is not None
+            )  # also if it is forgotten; requests of MPI are not freed just anywhere
 
     def start(self) -> None:
         """Begin the call with what is now in its array.
@@ -65,6 +68,10 @@ class Plan:
         if self._started or self._freed:
             self.start()  # says what is wrong
         return self._rounds.play()
+
+    def __del__(self) -> None:
+        if not self._freed and self._gives_back:
+            self.free()
 
     def free(self) -> None:
         """Give back what is kept for the plan; it cannot be started any more."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from mpi4py import MPI
 
-from .channel import Channel
+from .channel import Channel, unhelped
 from .waiting import wait
 
 
@@ -54,7 +54,8 @@ class _Helper:
                 self._wake.set()
             return
         if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
-            return  # then requests make progress in calls only
+            unhelped.add(channel)  # then requests make progress in calls only
+            return
         self._channels.add(channel)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="dcomp progress", daemon=True)

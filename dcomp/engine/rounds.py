@@ -31,6 +31,7 @@ class Rounds:
 
     _moving: Moving | None = None  # a large round that has been started and not waited for
     _said = w.DONE  # how far compiled code is
+    _is_freed = False
 
     def __init__(self, channel: Channel, place: Meeting, route: SharedRoute, entry: np.ndarray, *arrays: Any) -> None:
         self._channel, self._function, self._place = channel, route.terms.function, place
@@ -81,8 +82,13 @@ class Rounds:
             self._end(said)
         return self._deliver()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the communicator can be used."""
+        return self._channel.is_open
+
     def interrupt(self) -> None:
-        """An interrupt, on this rank alone: the ranks may be in different rounds."""
+        """A round is left, on this rank alone: the ranks may be in different rounds."""
         self._channel.interrupt(self._function)
         if not self._route.is_small:
             abandon(self._x, self._y)
@@ -101,8 +107,8 @@ class Rounds:
             moving.move()
             return moving.ended
 
-        self._moving = None
         with self._channel.turn(self._function):
+            self._moving = None
             wait(has_ended, self._channel, self._function)
         if moving.error is not None:
             raise moving.error
@@ -122,10 +128,10 @@ class Rounds:
     def _deliver(self) -> Any:
         if self._said == w.COLLIDING:
             raise self._route.collision(self._place)
-        if self._said == w.ELSEWHERE:
+        if self._said in (w.ELSEWHERE, w.SPOILED):
             raise UsageError(
-                f"{self._function}: the system does not let other ranks read x, as it did when the job started. Use an "
-                "array in ordinary memory, or DCOMP_ENGINE=mpi."
+                f"{self._function}: the system does not let ranks reach x or out, as it did when the job started. Use "
+                "arrays in ordinary memory, or DCOMP_ENGINE=mpi."
             )
         if self._copies:
             np.copyto(self._result, self._y)
@@ -133,7 +139,8 @@ class Rounds:
 
     def free(self, is_started: bool) -> None:
         """Give the place back; not in a round, which others may be reading."""
-        if not is_started and self._channel.meeting is not None:
+        if not self._is_freed and not is_started and self._channel.meeting is not None:
+            self._is_freed = True
             self._channel.meeting.give_back(self._place)
 
 
@@ -147,7 +154,7 @@ class _Round:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, DcompError):
+        if kind is not None and (not issubclass(kind, DcompError) or not self._rounds.is_open):
             self._rounds.interrupt()
 
 
@@ -159,6 +166,8 @@ def shared_rounds(channel: Channel, route: Any, x: np.ndarray | None, out: np.nd
     fits = not route.scalar and all(array is None or array.flags.c_contiguous for array in (x, y))
     fits = fits and not (route.sends_only and out is not None and out is not x)  # the root's copy
     entry = route.entry_for_plan()
-    ring = 0 if route.is_small else int(entry[w.RING_SLOTS] * entry[w.ROOM]) * channel.size
-    place = channel.meeting.place_for_plan(channel.sync, fits and route.can_be_received(y), ring)
+    nbytes = w.RING
+    while not route.is_small and nbytes < w.RING + int(entry[w.RING_SLOTS] * entry[w.ROOM]) * channel.size:
+        nbytes *= 4  # so that there are few kinds of places, and other plans can use them again
+    place = channel.meeting.place_for_plan(channel.sync, fits and route.can_be_received(y), nbytes)
     return None if place is None else Rounds(channel, place, route, entry, x, y, out)

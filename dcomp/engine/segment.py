@@ -298,26 +298,29 @@ def make_segment(node: MPI.Intracomm, heap: int | None) -> tuple[Segment | None,
             segment = Segment(_map(descriptor, heap * node.size), heap, node.rank, node.size)
         except OSError as error:
             fault = f"rank {node.rank} of the node cannot map the memory of its first rank: {error}"
-    mark = np.frombuffer(os.urandom(8), np.uint8)  # which the others try to read
+    mark = np.frombuffer(os.urandom(8), np.uint8).copy()  # which the others try to read, and to write as it is
     told = node.allgather((fault, os.getpid(), address_of(mark), mark.tobytes()))
     if descriptor >= 0:
         os.close(descriptor)
     faults = [one for one, *_ in told if one]
     if faults or segment is None:
         return None, faults[0]
-    if node.allreduce(all(_read(pid, address) == value for _, pid, address, value in told), MPI.LAND):
+    if node.allreduce(all(_reach(pid, address) == value for _, pid, address, value in told), MPI.LAND):
         segment.pids[:] = [pid for _, pid, *_ in told]
     _segments.append(segment)
     return segment, ""
 
 
-def _read(pid: int, address: int) -> bytes:
-    """Eight bytes of another process's memory; none where that is not allowed (ptrace(2), Yama), or not known."""
+def _reach(pid: int, address: int) -> bytes:
+    """Eight bytes of another process's memory, written back; zeros where that is not allowed (ptrace(2), Yama)."""
     result = ctypes.create_string_buffer(8)
     here, there = ((ctypes.c_size_t * 2)(place, 8) for place in (ctypes.addressof(result), address))
+    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
     with suppress(AttributeError):
-        _libc.process_vm_readv(pid, here, ctypes.c_ulong(1), there, ctypes.c_ulong(1), ctypes.c_ulong(0))
-    return result.raw
+        _libc.process_vm_readv(pid, here, one, there, one, none)
+        if _libc.process_vm_writev(pid, here, one, there, one, none) == 8:
+            return result.raw
+    return bytes(8)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

@@ -96,12 +96,16 @@ class SharedRoute:
         """A copy of the entry for the rounds of a plan, which need no comparing, and go through shared memory alone."""
         entry = self._entry.copy()
         entry[w.TOKEN] = entry[w.EXPECTED] = 0
-        entry[[w.ONCE, w.ONCE_FAR, w.BY_MPI, w.BY_MPI_FAR]] = NEVER
+        entry[[w.BY_MPI, w.BY_MPI_FAR]] = NEVER
+        if not self.meeting.reaches_across:
+            entry[[w.ONCE, w.ONCE_FAR]] = NEVER
         return entry
 
     def can_be_received(self, y: np.ndarray | None) -> bool:
         """Whether what others write into this rank's result can reach y."""
-        return not self._by_others or self.mpi.identity is not None or y is None or self._is_shared(y)
+        if y is None or not self._by_others or self.mpi.identity is not None or self.meeting.reaches_across:
+            return True
+        return self._is_shared(y)
 
     def run(self, x: np.ndarray | None, out: np.ndarray | None) -> Any:
         """Move the data of a blocking call on which the ranks have agreed, and return the result."""
@@ -196,12 +200,13 @@ def carry(channel: Channel, meeting: Meeting, function: str) -> int:
 
         wait(ended, channel, function)
     if said == w.SPOILED:
-        raise spoiled(function)
+        raise spoiled(channel, function)
     return said
 
 
-def spoiled(function: str) -> UsageError:
+def spoiled(channel: Channel, function: str) -> UsageError:
     """What to raise after SPOILED; all ranks do."""
+    channel.close(f"{function} in it has lost x")
     return UsageError(
         f"{function}: the system does not let other ranks write to the memory of out, as it did when the job started, "
         "and x is lost, which lay in the same array. Use an array in ordinary memory, or DCOMP_ENGINE=mpi."

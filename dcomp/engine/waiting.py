@@ -7,20 +7,18 @@ is Python; it knows when to report and when to give up.
 import os
 import time
 from collections.abc import Callable, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import _watch
 from .._errors import DeadlockError
-
-if TYPE_CHECKING:
-    from .channel import Channel
+from .channel import Channel, unhelped
 
 _SPINS = 100  # some 30 us: longer than a small exchange between ranks that have a core each
 _YIELDING = 2e-3  # seconds in which the core is given away but kept within reach
 _LONGEST_SLEEP = 5e-4
 
 
-def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tuple[int, ...] | None = None) -> None:
+def wait(test: Callable[[], Any], channel: Channel, function: str, peers: tuple[int, ...] | None = None) -> None:
     """Call `test` until it is true.
 
     `peers` are the ranks waited for; None: all of the communicator.
@@ -40,7 +38,7 @@ def wait(test: Callable[[], Any], channel: "Channel", function: str, peers: tupl
         raise
 
 
-def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.Wait") -> None:
+def _wait_long(test: Callable[[], Any], channel: Channel, this_wait: "_watch.Wait") -> None:
     timeout = channel.settings.timeout
     start = time.monotonic()
     report_at = start + (timeout or _watch.REPORT_AFTER)
@@ -48,6 +46,9 @@ def _wait_long(test: Callable[[], Any], channel: "Channel", this_wait: "_watch.W
     while not test():
         if channel.moving:
             channel.move_messages()
+        for other in list(unhelped):
+            if other is not channel:
+                other.help()
         now = time.monotonic()
         if now - start < _YIELDING:
             os.sched_yield()

@@ -326,3 +326,31 @@ os._exit(0)
     )
     assert job.output.count("given up") == 2, job.output
     assert "written over" not in job.output
+
+
+def test_a_started_plan_where_no_thread_may_call_mpi(tmp_path):
+    """Who waits on another communicator moves it on."""
+    job = run(
+        tmp_path,
+        """
+import numpy as np
+
+other = dc.COMM_WORLD.dup()
+plan = dc.allreduce_init(np.ones(100_000))
+for turn in range(3):
+    plan.start()
+    if dc.rank == 0:
+        total = plan.wait()
+        other.barrier()
+    else:
+        other.barrier()
+        total = plan.wait()
+    assert (total == dc.size).all()
+os.write(1, b"right\\n")
+""",
+        n=2,
+        first="import mpi4py\nmpi4py.rc.thread_level = 'funneled'",
+        env={"DCOMP_TIMEOUT": "10"},
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("right") == 2, job.output

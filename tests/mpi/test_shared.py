@@ -794,7 +794,7 @@ def test_a_plan_whose_root_cannot_be_reached(node):
         x = np.ones(words.SHARED // 8)
         plan = comm.bcast_init(x) if comm.rank == 0 else comm.bcast_init()
         meeting._places[-1]._pids[:] = _NO_PROCESS
-    with all_raise(dc.UsageError, "bcast_init: the system does not let other ranks read x"):
+    with all_raise(dc.UsageError, "bcast_init: the system does not let ranks reach"):
         plan()
     with together():
         assert comm.allreduce(1) == comm.size

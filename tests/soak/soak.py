@@ -17,7 +17,8 @@ import dcomp as dc
 
 DTYPES = ("f8", "f4", "i4", "u1", "c16")
 OPS = (dc.SUM, dc.MAX, dc.MIN)
-LARGEST, RARELY = 1 << 14, 1 << 19  # elements, and of one call in a hundred; sizes are spread over their logarithms
+LARGEST = 1 << 14  # elements; sizes are spread evenly over their logarithms
+RARELY = (100_000, 200_000, 500_000)  # elements of one call in a hundred; few sizes, so that heaps soon have them all
 FORMS = ("plain", "plain", "plain", "out", "shared out", "non-blocking", "shared x", "plan")
 
 
@@ -33,7 +34,7 @@ def one_call(comm: dc.Communicator, rng: np.random.Generator, pending: list) -> 
     p, rank = comm.size, comm.rank
     name = ("bcast", "scatter", "gather", "allgather", "alltoall", "reduce", "allreduce", "reduce_scatter", "scan",
             "exscan", "barrier")[rng.integers(11)]  # fmt: skip
-    n = int((LARGEST if rng.random() < 0.99 else RARELY) ** rng.random())
+    n = int(LARGEST ** rng.random()) if rng.random() < 0.99 else int(rng.choice(RARELY))
     dtype, op, root = DTYPES[rng.integers(5)], OPS[rng.integers(3)], int(rng.integers(p))
     form, start = FORMS[rng.integers(len(FORMS))], int(rng.integers(50))
     if name in ("scatter", "alltoall", "reduce_scatter"):
