@@ -110,8 +110,15 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: SimpleNamespace) -> bo
     real_stderr = _real_stderr(item.config)
     timer = threading.Timer(settings.timeout, give_up)
     timer.daemon = True
-    item.cancel_timeout = timer.cancel
+
+    def cancel() -> None:
+        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+    item.cancel_timeout = cancel
     timer.start()
+    # Also where compiled code holds the GIL, and so the timer up.
+    faulthandler.dump_traceback_later(settings.timeout + _SECONDS_TO_PRINT / 2, file=real_stderr)
     return True
 
 
