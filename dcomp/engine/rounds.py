@@ -33,12 +33,14 @@ class Rounds:
     _said = w.DONE  # how far compiled code is
     _is_freed = False
 
-    def __init__(self, channel: Channel, place: Meeting, route: SharedRoute, entry: np.ndarray, *arrays: Any) -> None:
+    def __init__(
+        self, channel: Channel, place: Meeting, route: SharedRoute, entry: np.ndarray, x: Any, y: Any, out: Any
+    ) -> None:
         self._channel, self._function, self._place = channel, route.terms.function, place
         self._route = route  # to which the entry refers
         self._entry = entry
-        self._x, self._y, self._out = arrays
-        place.prepare_rounds(address_of(entry), self._x, self._y)
+        self._x, self._y, self._out = x, y, out
+        place.prepare_rounds(address_of(entry), x, y)
         self._result = self._x if route.sends_only else self._y if self._out is None else self._out
         self._copies = self._y is not None and self._result is not self._y
         self._play = exchange.entry_point(exchange.play_round)

@@ -147,3 +147,15 @@ def example_draw(**changes: Any) -> Draw:
         "form": "method", "layout": "C", "out": None,
     }  # fmt: skip
     return Draw(**{**plain, **changes})
+
+
+def case_of(comm: dc.Communicator, name: str, n: int, seed: int) -> Case:
+    """Any collective but barrier, on some n whole numbers in f8, so that the order of a sum does not matter."""
+    n -= n % comm.size
+    start, root = seed_of(comm, seed), {"root": comm.size - 1}
+    if name in ("bcast", "scatter"):
+        return getattr(oracle, name)(comm.size, values(start, (n,), "i4").astype("f8"), **root)
+    xs = [values((start, rank), (n,), "i4").astype("f8") for rank in range(comm.size)]
+    if name in ("gather", "allgather", "alltoall"):
+        return getattr(oracle, name)(xs, **(root if name == "gather" else {}))
+    return oracle.reduction(name, xs, **(root if name == "reduce" else {}))

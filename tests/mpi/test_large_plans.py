@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from arrays import assert_same, values
-from oracle import seed_of
+from cases import case_of
 from parallel import all_raise, together
 
 import dcomp as dc
@@ -16,25 +16,8 @@ from dcomp.engine import rounds
 from dcomp.engine.choose import Rules
 from dcomp.kernels import words
 
-MOVES = ("gather", "allgather", "alltoall")
 NAMES = [name for name in oracle.ROWS if name != "barrier"]
-LENGTHS = [
-    1500,
-    40_000,
-    200_000,
-]  # the last are more than is played at once
-
-
-def case_of(comm: dc.Communicator, name: str, n: int, seed: int) -> oracle.Case:
-    """With f8 that are whole numbers, so that the order of a sum does not matter."""
-    n -= n % comm.size
-    start, root = seed_of(comm, seed), {"root": comm.size - 1}
-    if name in ("bcast", "scatter"):
-        return getattr(oracle, name)(comm.size, values(start, (n,), "i4").astype("f8"), **root)
-    xs = [values((start, rank), (n,), "i4").astype("f8") for rank in range(comm.size)]
-    if name in MOVES:
-        return getattr(oracle, name)(xs, **(root if name == "gather" else {}))
-    return oracle.reduction(name, xs, **(root if name == "reduce" else {}))
+LENGTHS = [1500, 40_000, 200_000]  # 200,000 are more than is played at once
 
 
 @pytest.mark.parametrize("n", LENGTHS)

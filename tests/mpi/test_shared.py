@@ -6,6 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from arrays import assert_same, values
+from cases import case_of
 from oracle import seed_of
 from parallel import all_raise, together
 
@@ -877,13 +878,7 @@ def test_copies_of_lines_for_groups_of_ranks(world, monkeypatch):
                 if name == "barrier":
                     comm.barrier()
                     continue
-                xs = [values((5, rank), (n * comm.size,), "i8") for rank in range(comm.size)]
-                if name in ("bcast", "scatter"):
-                    case = getattr(oracle, name)(comm.size, xs[0])
-                elif name in ("gather", "allgather", "alltoall"):
-                    case = getattr(oracle, name)(xs)
-                else:
-                    case = oracle.reduction(name, xs)
+                case = case_of(comm, name, n * comm.size, 5)
                 for form in oracle.FORMS:
                     result = oracle.invoke(comm, name, form, case.arguments[comm.rank])
                     assert_same(result, case.expected[comm.rank])
