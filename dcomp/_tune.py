@@ -39,6 +39,7 @@ class _Choice(NamedTuple):
     ways: tuple[_Way, ...]
     least: int
     most: int  # bytes, doubled from one measurement to the next
+    gives_out: bool = True  # else results are in the heap
 
 
 _BLOCKS = _Choice(
@@ -50,6 +51,13 @@ _BLOCKS = _Choice(
     ),
     64 << 10,
     32 << 20,
+)
+_ROOTS = _Choice(
+    ("bcast", "scatter"),
+    (_Way("alone", {"alone": NEVER}), _Way("shared", {"alone": 0})),
+    16 << 10,
+    8 << 20,
+    gives_out=False,
 )
 # No more: a combination takes 1 MiB of memory besides its arrays at most.
 _COMBINED = _Choice(
@@ -87,7 +95,7 @@ def tune(output: str | None, seconds: float) -> int:
     if channel.levels is not None:
         choices: tuple[_Choice, ...] = (_SPREAD,)
     elif channel.meeting is not None:
-        choices = (_BLOCKS, _COMBINED)
+        choices = (_BLOCKS, _ROOTS, _COMBINED)
     else:
         _say(
             comm,
@@ -99,11 +107,12 @@ def tune(output: str | None, seconds: float) -> int:
     if fault:
         _say(comm, fault)
         return 1
-    found = {}
+    found: dict[str, dict[str, int]] = {}
     for choice in choices:
         for name in choice.collectives:
-            found[name] = _numbers(choice, _measure(comm, choice, name, seconds))
-            told = ", ".join(f"{key} {_text(value)}" for key, value in found[name].items())
+            numbers = _numbers(choice, _measure(comm, choice, name, seconds))
+            found.setdefault(name, {}).update(numbers)
+            told = ", ".join(f"{key} {_text(value)}" for key, value in numbers.items())
             _say(comm, f"{name:10} {told or 'as it is: the cores were near for a while, and far for another'}")
     fault = comm.bcast_object(_write(path, found) if comm.rank == 0 else None)
     _say(comm, fault or f"Written to {path}")
@@ -130,8 +139,8 @@ def _measure(comm: Any, choice: _Choice, name: str, seconds: float) -> dict[bool
             rivals = []
             for way in choice.ways:
                 of_way = stack.enter_context(comm.dup())
-                of_way._channel.rules = Rules().changed(name, **way.numbers)
-                rivals.append(_Rival(of_way, name, nbytes // 8))
+                of_way._channel.rules = Rules({name: way.numbers})
+                rivals.append(_Rival(of_way, name, nbytes // 8, choice.gives_out))
             for is_far, medians in _race(comm, rivals, seconds).items():
                 times.setdefault(is_far, {})[nbytes] = medians
         nbytes *= 2
@@ -139,9 +148,9 @@ def _measure(comm: Any, choice: _Choice, name: str, seconds: float) -> dict[bool
 
 
 class _Rival:
-    """A collective on blocks of `n` float64, or, where x is combined, arrays of them, all in ordinary memory."""
+    """A collective on blocks of `n` float64, or, where x is combined, arrays of them, in ordinary memory."""
 
-    def __init__(self, comm: Any, name: str, n: int) -> None:
+    def __init__(self, comm: Any, name: str, n: int, gives_out: bool) -> None:
         is_root, size = comm.rank == 0, comm.size
         self._comm, self._call = comm, getattr(comm, name)
         self._x = np.ones(n * size if name in ("scatter", "alltoall") else n)
@@ -149,7 +158,7 @@ class _Rival:
         sends = is_root or name not in ("bcast", "scatter")
         receives = not is_root if name == "bcast" else is_root or name not in ("gather", "reduce")
         self._given = (self._x,) if sends else ()
-        self._out = out if receives else None
+        self._out = out if receives and gives_out else None
 
     def seconds(self) -> float:
         """Make the call, and time it on this rank."""
@@ -202,6 +211,8 @@ def _numbers(choice: _Choice, times: dict[bool, _Times]) -> dict[str, int]:
             numbers["once" + end], numbers["mpi" + end] = bounds
         elif choice is _SPREAD:
             (numbers["lanes"],) = bounds
+        elif choice is _ROOTS:
+            numbers["alone"] = min(bounds[0], numbers.get("alone", NEVER))
         else:
             heap = min(bounds[0] // 2, choice.most) if bounds[0] > choice.least else 0
             numbers["heap"] = min(heap, numbers.get("heap", heap))

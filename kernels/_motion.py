@@ -122,12 +122,13 @@ def look_around(state, entry):
         across = w.IN_PLACE if in_place else w.ORDINARY
     is_sent = across != w.WITHIN and word(state, w.PIDS) == 0
     if not is_fold and not all_shared:
-        block, by_root = word(entry, w.ROUNDS) * word(entry, w.CHUNK), word(entry, w.RULE) == w.AT_ROOT
-        is_sent = not direct and _reaches(state, entry, block, w.BY_MPI, w.BY_MPI_FAR)
-        is_long = not direct and _reaches(state, entry, block, w.ONCE, w.ONCE_FAR)
-        if not is_sent and (is_long or (by_root and block * size >= w.SHARED)):
+        block = word(entry, w.ROUNDS) * word(entry, w.CHUNK)
+        is_shared = word(entry, w.RULE) == w.AT_ROOT and block >= word(entry, w.ALONE)
+        is_sent = not all_receive and _reaches(state, entry, block, w.BY_MPI, w.BY_MPI_FAR)
+        direct = direct and not (is_shared and word(entry, w.SAME))
+        if not is_sent and (is_shared if direct else _reaches(state, entry, block, w.ONCE, w.ONCE_FAR)):
             across = w.ORDINARY if word(state, w.PIDS) else w.WITHIN
-            is_sent = is_long and across == w.WITHIN
+            is_sent = across == w.WITHIN and not all_receive
             direct = direct or across != w.WITHIN
     if collide(state, entry):
         return w.COLLIDING
@@ -155,9 +156,14 @@ def note_unreached(state):
 
 
 @jit
-def _is_apart(state, source, dest):
-    """Whether a block can neither be read where it is nor written where it belongs, as memory in common can."""
-    return x_offset(state, source) < 0 and is_ordinary(y_offset(state, dest))
+def _is_apart(state, entry, source, dest):
+    """Whether a block can neither be read where it is nor written where it belongs, as memory in common can; or is one
+    that a root had better put in once than write to everyone.
+    """
+    if x_offset(state, source) >= 0:
+        return False
+    is_for_all = word(entry, w.SAME) and word(entry, w.RULE) == w.AT_ROOT
+    return is_ordinary(y_offset(state, dest)) or (is_for_all and not word(state, w.DIRECT))
 
 
 @jit
@@ -175,14 +181,14 @@ def move(state, entry):
             if length and y != 0 and source != target:
                 copy(target, source, length)
             continue
-        if length and not (within and _is_apart(state, rank, other)):
+        if length and not (within and _is_apart(state, entry, rank, other)):
             target, done = y_offset(state, other), _part_read(state, entry, length, rank, other)
             here, there, length = x + word(row, w.FROM) + done, word(row, w.TO) + done, length - done
             if target >= 0:
                 send(how, base + target + there, here, length)
             elif is_ordinary(target) and not _reach(state, other, here, there - target, length, True):
                 return False
-        if arriving and not (within and _is_apart(state, other, rank)):
+        if arriving and not (within and _is_apart(state, entry, other, rank)):
             source, part = x_offset(state, other), _part_read(state, entry, arriving, other, rank)
             here, there = y + word(row, w.HERE), word(row, w.THERE)
             if source >= 0:
@@ -249,7 +255,7 @@ def _put_in(state, entry, x, chunk):
     for other in range(size):
         row = row_of(entry, other)
         length = min(longest, word(row, w.LENGTH) - chunk * longest)
-        if other == rank or length <= 0 or (is_move and not _is_apart(state, rank, other)):
+        if other == rank or length <= 0 or (is_move and not _is_apart(state, entry, rank, other)):
             continue
         slot = _ring_slot(state, entry, rank, chunk, other)
         send(how, slot, x + word(row, w.FROM) + chunk * longest, length)
@@ -311,7 +317,7 @@ def _take_out(state, entry, chunk):
     for other in range(word(state, w.SIZE)):
         row = row_of(entry, other)
         length = min(longest, word(row, w.ARRIVING) - chunk * longest)
-        if other != rank and length > 0 and _is_apart(state, other, rank):
+        if other != rank and length > 0 and _is_apart(state, entry, other, rank):
             slot = _ring_slot(state, entry, other, chunk, rank)
             copy(y + word(row, w.HERE) + chunk * longest, slot, length)
 

@@ -5,7 +5,7 @@ from ._jit import jit
 from ._memory import copy, copy_requested, copy_streamed, cycles, load, pause, peek, poke, sched_yield, store
 from .words import set_word, word
 
-_FAR = 350  # cycles of a flag barrier, from which on the cores share no cache
+_FAR = 470  # cycles of a flag barrier of two ranks, from which on their cores share no cache
 _PROBES = 12
 _PATIENCE = 64  # short waits, together longer than a rank sleeps that waits for others
 _SOONEST = 60  # cycles of a flag barrier, fewer than any cores take
@@ -176,16 +176,20 @@ def send(how, target, source, nbytes):
 
 @jit
 def probe(state):
-    """Time a flag barrier, which tells whether the cores share a cache; without one who is late it ends itself."""
+    """Time flag barriers with the rank half of all ranks away: whether the cores share a cache does not depend on how
+    many ranks there are. All ranks meet in the first; without one who is late it ends itself.
+    """
     rank, size = word(state, w.RANK), word(state, w.SIZE)
-    mine = block_of(state, rank) + w.PROBE
+    mine, half = block_of(state, rank) + w.PROBE, (rank + size // 2) % size
     before = peek(mine)
     began = cycles()
     for turn in range(1, _PROBES + 1):
         if turn == 5:
             began = cycles()
         store(mine, before + turn)
-        for other in range(size):
+        for other in range(size if turn == 1 else 1):
+            if turn > 1:
+                other = half
             flag, patience = block_of(state, other) + w.PROBE, _PATIENCE if turn == 1 else 1
             while patience > 0 and not has_come(state, flag, before + turn):
                 patience -= 1

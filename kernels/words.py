@@ -23,6 +23,7 @@ from ._memory import peek, poke
 # The control block; offsets in bytes.
 CLAIM, LATE, COPIED, FINISHED, UNREAD, PROBE, SLOTS, LINES, RING = 256, 512, 640, 768, 776, 896, 4096, 36864, 65536
 PAIR = 256  # bytes of two lines
+LINE = 128  # bytes of two cache lines, which processors fetch in pairs
 IN_LINE = 88  # bytes of x beside the flag
 SLOT = 16384
 BLOCK = 4 << 20  # bytes of a control block, the ring included
@@ -39,9 +40,9 @@ STATE = 40  # VECTORS are four
 (
     TOKEN, EXPECTED, KIND, IS_SMALL, PAYLOAD, FUNCTION, ITEM, RULE, ROOT, CHUNK, ROUNDS, WEIGHT, X_BYTES, Y_BYTES,
     OF_STATE, DATA, SAME, ARRAY_TYPE, X_LAYOUT, LAYOUT, IDENTITY, COPIES, ROOM, RING_SLOTS,
-    ONCE, ONCE_FAR, BY_MPI, BY_MPI_FAR,
-) = range(28)  # fmt: skip
-ROWS, ROW = 28, 8
+    ONCE, ONCE_FAR, BY_MPI, BY_MPI_FAR, ALONE,
+) = range(29)  # fmt: skip
+ROWS, ROW = 29, 8
 # Of a row of MOVE: what goes to that rank, and what comes from it. Of FOLD: where the rank's slice lies.
 # Of both: bytes that the rank sends in all, and receives.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
@@ -58,7 +59,6 @@ WITHIN, ORDINARY, IN_PLACE = range(3)  # what is written or read across processe
 PIECE = 8192  # bytes combined at a time: a few of them fit the first cache
 PIECE_ACROSS = 65536  # the same where the kernel carries the results, who takes as long for a call as for some KiB
 STREAMED = 16 << 20  # bytes of a call that do not fit any cache
-SHARED = 8 << 20  # bytes of all results, from which on a root does not write all of them alone
 CACHED = 2 << 20  # bytes of a result that stays in the cache of who writes it
 
 

@@ -104,7 +104,11 @@ def find_route(channel: Channel, call: Call, verdict: bytes | None) -> Steps:
     else:
         # Another exchange would have taken the place of the first, and of what has travelled with it.
         joint = channel.claims.share(route) if repeatable else None
-        lanes = channel.levels.spread(route, channel.rules[terms.row.name]) if channel.levels is not None else None
+        lanes = (
+            channel.levels.spread(route, channel.rules.of(terms.row.name, terms.size))
+            if channel.levels is not None
+            else None
+        )
         route = joint or lanes or route
     if repeatable:
         if len(terms.routes) >= _KEPT:

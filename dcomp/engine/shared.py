@@ -24,8 +24,8 @@ from .operations import fold_function
 from .segment import address_of
 from .waiting import wait
 
-# Bytes of x up to which every rank reads all ranks' x: of blocks that are moved, and of arrays that are combined.
-_SMALL_MOVE, _SMALL_FOLD = 8192, 2048
+# Bytes of x in a small call: of blocks that are moved, and of arrays that are combined; and what one rank reads there.
+_SMALL_MOVE, _SMALL_FOLD, _MOST_READ = 8192, 2048, 16384
 _CHUNK = 65536  # bytes that one rank puts in for another at a time
 _RING_SLOTS = 32  # at most; more would only be slower at first, for each is in pages of its own
 
@@ -54,9 +54,9 @@ class SharedRoute:
         self.entry = address_of(entry)
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
-        rule = channel.rules[route.terms.row.name]
-        entry[w.ONCE], entry[w.ONCE_FAR], entry[w.BY_MPI], entry[w.BY_MPI_FAR] = (
-            rule.once, rule.once_far, rule.mpi, rule.mpi_far
+        rule = channel.rules.of(route.terms.row.name, route.terms.size)
+        entry[[w.ONCE, w.ONCE_FAR, w.BY_MPI, w.BY_MPI_FAR, w.ALONE]] = (
+            rule.once, rule.once_far, rule.mpi, rule.mpi_far, rule.alone
         )  # fmt: skip
         # Whether the others write into this rank's result, and have to.
         self._by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN and not self.is_small
@@ -240,19 +240,27 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     longest, block = lengths
     most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
     chunk = max(min(most, block) // item, 1) * item
-    entry[w.ROOM] = room = -(-chunk // 4096) * 4096
+    entry[w.ROOM] = room = -(-chunk // w.LINE) * w.LINE
     entry[w.RING_SLOTS] = slots = min((w.BLOCK - w.RING) // (room * size), _RING_SLOTS)
     if slots < 2:  # a chunk is put in while one is taken out
         return None
     entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
     entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
     entry[w.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
-    small = _SMALL_FOLD if entry[w.KIND] == w.FOLD else _SMALL_MOVE
-    if longest <= small and longest * size <= 8 * small:
+    from_one = entry[w.KIND] == w.MOVE and entry[w.RULE] == w.AT_ROOT
+    if _is_small(terms.row.name, int(entry[w.KIND]), longest, size):
         entry[w.IS_SMALL], entry[w.CHUNK] = 1, longest
-        from_one = entry[w.KIND] == w.MOVE and entry[w.RULE] == w.AT_ROOT
         entry[w.PAYLOAD] = 0 if from_one and terms.rank != entry[w.ROOT] else entry[w.X_BYTES]
     return entry
+
+
+def _is_small(name: str, kind: int, longest: int, size: int) -> bool:
+    """Whether all ranks put their arrays, of `longest` bytes at most, where each takes from them what it needs."""
+    if name == "bcast" and size > 4:  # a way with more steps would be a way through a ring
+        return longest <= w.SLOT
+    read = longest if name in ("bcast", "scatter", "alltoall", "reduce_scatter") else longest * size
+    most = _SMALL_FOLD if kind == w.FOLD and name != "reduce_scatter" else _SMALL_MOVE
+    return longest <= most and read <= _MOST_READ
 
 
 def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:

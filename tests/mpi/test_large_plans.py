@@ -236,7 +236,7 @@ def test_a_forgotten_plan_gives_its_place_back(world):
 def test_long_ones_into_ordinary_arrays(world, name):
     """Read and written across processes."""
     with together(), world.dup() as comm:
-        comm._channel.rules = Rules().changed(name, once=0, once_far=0, heap=0)
+        comm._channel.rules = Rules({name: {"once": 0, "once_far": 0, "heap": 0}})
         case = case_of(comm, name, 40_000, 3)
         arguments, expected = case.arguments[comm.rank], case.expected[comm.rank]
         receives = expected is not None and not (name == "bcast" and "x" in arguments)

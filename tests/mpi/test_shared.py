@@ -13,7 +13,7 @@ from parallel import all_raise, together
 import dcomp as dc
 from dcomp import _world_map
 from dcomp.engine import meeting as engine_meeting
-from dcomp.engine.choose import Rules
+from dcomp.engine.choose import NEVER, Rules
 from dcomp.kernels import words
 
 REDUCTIONS = ["reduce", "allreduce", "reduce_scatter", "scan", "exscan"]
@@ -686,7 +686,7 @@ def test_long_blocks_between_ordinary_arrays(node, name, way):
     with together(), node.dup() as comm:
         p, me = comm.size, comm.rank
         meeting = comm._channel.meeting
-        comm._channel.rules = Rules().changed(name, once=_ONCE, once_far=_ONCE_FAR)
+        comm._channel.rules = Rules({name: {"once": _ONCE, "once_far": _ONCE_FAR}})
         is_far = way in ("read far", "refused")
         nbytes = (_ONCE_FAR if is_far else _ONCE) + 4099
         if meeting is not None:
@@ -733,7 +733,7 @@ def test_combinations_into_ordinary_arrays(node, name, way, n):
     with together(), node.dup() as comm:
         p, me = comm.size, comm.rank
         meeting = comm._channel.meeting
-        comm._channel.rules = Rules().changed(name, heap=0)
+        comm._channel.rules = Rules({name: {"heap": 0}})
         if meeting is not None:
             if way == "by MPI":
                 meeting._words[words.PIDS] = 0
@@ -760,14 +760,17 @@ def test_combinations_into_ordinary_arrays(node, name, way, n):
             assert_same(getattr(comm, name)(shared, **root, out=out), expected)
 
 
-@pytest.mark.parametrize("refused", [False, True], ids=["shared out", "refused"])
+@pytest.mark.parametrize("way", ["alone", "ring", "across", "refused"])
+@pytest.mark.parametrize("n", [3000, 50_001])
 @pytest.mark.parametrize("name", ["bcast", "scatter"])
-def test_a_root_does_not_write_all_alone(node, name, refused):
-    """Of long results in the heaps; x is in ordinary memory."""
+def test_a_root_and_results_in_the_heaps(node, name, n, way):
+    """The root writes them, or has everyone take them from its ring, or from its own memory; x is ordinary."""
     with together(), node.dup() as comm:
         p, me = comm.size, comm.rank
         meeting = comm._channel.meeting
-        n = -(-words.SHARED // (8 * p)) + 513  # elements of a block
+        by_root = {"alone": NEVER} if way == "alone" else {"alone": 0}
+        once = NEVER if way == "ring" else 0
+        comm._channel.rules = Rules({name: {**by_root, "once": once, "once_far": once}})
         whole = np.arange(float(n * p if name == "scatter" else n))
         expected = whole[me * n : (me + 1) * n] if name == "scatter" else whole
         x = whole if me == p - 1 else None
@@ -775,13 +778,16 @@ def test_a_root_does_not_write_all_alone(node, name, refused):
             plan = getattr(comm, f"{name}_init")(root=p - 1)
         else:
             plan = getattr(comm, f"{name}_init")(x, root=p - 1)
-        if meeting is not None and refused and me == 0:
+        if meeting is not None and way == "refused" and me == 0:
             meeting._pids[:] = _NO_PROCESS
         for _ in range(3):
             assert_same(getattr(comm, name)(*(() if x is None else (x,)), root=p - 1), expected)
             if meeting is not None and p > 1:
-                assert meeting._words[words.ACROSS] == words.ORDINARY
-                assert not refused or comm.mpi.allreduce(int(meeting._words[words.EPOCH]) == _unread(meeting))
+                goes_across = way == "refused" or way == "across" or (way == "ring" and name == "scatter")
+                assert meeting._words[words.ACROSS] == (words.ORDINARY if goes_across else words.WITHIN)
+                assert meeting._words[words.DIRECT] == (way != "ring" or name == "scatter")
+                if way == "refused":
+                    assert comm.mpi.allreduce(int(meeting._words[words.EPOCH]) == _unread(meeting))
             assert_same(plan(), expected)
         plan.free()
 
@@ -792,7 +798,8 @@ def test_a_plan_whose_root_cannot_be_reached(node):
     if meeting is None:
         pytest.skip("no memory is shared")
     with together():
-        x = np.ones(words.SHARED // 8)
+        comm._channel.rules = Rules({"bcast": {"once": 0, "once_far": 0, "alone": 0}})
+        x = np.ones(3000)
         plan = comm.bcast_init(x) if comm.rank == 0 else comm.bcast_init()
         meeting._places[-1]._pids[:] = _NO_PROCESS
     with all_raise(dc.UsageError, "bcast_init: the system does not let ranks reach"):
@@ -811,7 +818,7 @@ def test_what_cannot_be_written_in_place(node, known):
     if meeting is None:
         pytest.skip("no memory is shared")
     with together():
-        comm._channel.rules = Rules().changed("allreduce", heap=0)
+        comm._channel.rules = Rules({"allreduce": {"heap": 0}})
         x = np.ones(20_000)
         if known:
             assert_same(comm.allreduce(x.copy(), out=x.copy()), x * comm.size)

@@ -1,18 +1,26 @@
 """The rules by which a way is chosen: the file that keeps them, and how they are found from measurements."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dcomp import _tune
-from dcomp.engine.choose import NEVER, Rule, Rules, format_rules, parse_rules, rules_from
+from dcomp.engine.choose import NEVER, Rule, format_rules, parse_rules, rules_from, shipped
 
 
 def test_what_is_not_in_the_file_is_as_shipped():
     rules = rules_from('{"MPICH": {"bcast": {"once": 5}}}', "MPICH")
-    assert rules["bcast"] == Rule(once=5)
-    assert rules["scatter"] == Rules()["scatter"] != Rule()
-    assert rules_from('{"MPICH": {"bcast": {"once": 5}}}', "Open MPI")["bcast"] == Rule()
+    assert rules.of("bcast", 2) == replace(shipped("bcast", 2), once=5)
+    assert rules.of("scatter", 2) == shipped("scatter", 2) != Rule()
+    assert rules_from('{"MPICH": {"bcast": {"once": 5}}}', "Open MPI").of("bcast", 2) == shipped("bcast", 2)
+
+
+def test_a_root_does_less_alone_the_more_ranks_there_are():
+    for name in ("bcast", "scatter"):
+        alone = [shipped(name, size).alone for size in (2, 3, 4, 8, 16, 64)]
+        assert alone == sorted(alone, reverse=True)
+        assert alone[0] == 4 << 20
 
 
 def test_a_file_comes_back():
@@ -27,7 +35,7 @@ def test_a_file_comes_back():
         ("[1]", "the file holds .1., which is no table"),
         ('{"MPICH": 3}', "MPICH holds 3"),
         ('{"MPICH": {"bcast": null}}', "MPICH, bcast holds None"),
-        ('{"MPICH": {"bcast": {"twice": 3}}}', "MPICH, bcast: twice = 3 is no number of bytes of heap, lanes"),
+        ('{"MPICH": {"bcast": {"twice": 3}}}', "MPICH, bcast: twice = 3 is no number of bytes of alone, heap"),
         ('{"MPICH": {"bcast": {"once": -1}}}', "once = -1"),
         ('{"MPICH": {"bcast": {"once": 1.5}}}', "once = 1.5"),
         ('{"MPICH": {"bcast": {"once": true}}}', "once = True"),
@@ -85,6 +93,12 @@ def test_the_heap_ends_where_it_is_slower():
 def test_lanes_begin_where_they_are_faster():
     times = {nbytes: [1.0, 2.0 if nbytes < 1 << 18 else 0.5] for nbytes in SIZES}
     assert _tune._numbers(_tune._SPREAD, {False: times}) == {"lanes": 1 << 18}
+
+
+def test_a_root_shares_its_work_where_that_is_faster():
+    near = {nbytes: [1.0, 2.0 if nbytes < 1 << 18 else 0.5] for nbytes in SIZES}
+    far = {nbytes: [1.0, 2.0 if nbytes < 1 << 20 else 0.5] for nbytes in SIZES}
+    assert _tune._numbers(_tune._ROOTS, {False: near, True: far}) == {"alone": 1 << 18}
 
 
 def test_writing_keeps_what_others_have_found(tmp_path, monkeypatch):
