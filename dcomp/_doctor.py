@@ -44,7 +44,7 @@ def describe() -> int:
         if launch.rank != 0:
             return 0
         rows.append(("launched by", f"{launch.launcher}, {launch.size} ranks"))
-        rows += [("node", f"{name}: {format_ranks(ranks)}; {told}") for name, (ranks, told) in nodes.items()]
+        rows += [("node", f"{name}: {format_ranks(node.ranks)}; {node.sharing}") for name, node in nodes.items()]
     rows.append(("CPUs", f"{_mpirun.cpus()} usable here, {_mpirun.cores()} cores"))
     settings = read_settings()
     for name, values in VARIABLES.items():
@@ -72,14 +72,25 @@ def _describe_mpi(mpi: Any) -> Iterator[tuple[str, str]]:
     yield "mpirun", _mpirun.find_mpirun(family) or f"none of {family} found"
 
 
-def _nodes() -> dict[str, tuple[list[int], str]]:
-    """The ranks of each node, and what memory they share."""
+class _Node(NamedTuple):
+    """A node of the job: its ranks, what memory they share, and the CPUs that they may use together."""
+
+    ranks: list[int]
+    sharing: str
+    cpus: set[int]
+
+
+def _nodes() -> dict[str, _Node]:
+    """The nodes by name; collective."""
     from . import _world_map
     from ._world import world
 
-    nodes: dict[str, tuple[list[int], str]] = {}
-    for rank, (name, told) in enumerate(world().allgather_object((socket.gethostname(), _world_map.sharing()))):
-        nodes.setdefault(name, ([], told))[0].append(rank)
+    nodes: dict[str, _Node] = {}
+    mine = socket.gethostname(), _world_map.sharing(), os.sched_getaffinity(0)
+    for rank, (name, sharing, cpus) in enumerate(world().allgather_object(mine)):
+        node = nodes.setdefault(name, _Node([], sharing, set()))
+        node.ranks.append(rank)
+        node.cpus.update(cpus)
     return nodes
 
 
@@ -157,9 +168,10 @@ def _check_launch(mpi: Any, family: str, mpirun: str) -> Iterator[Finding]:
         return
     nodes = _nodes()
     yield Finding(f"started by {launch.launcher}: {launch.size} ranks on {len(nodes)} node{'s'[: len(nodes) > 1]}")
-    ranks = len(nodes[socket.gethostname()][0])
-    if ranks > _mpirun.cpus():
-        yield Finding(f"{ranks} ranks share {_mpirun.cpus()} CPUs of this node: good for tests, not for speed", "")
+    here = nodes[socket.gethostname()]
+    if len(here.ranks) > len(here.cpus):
+        told = f"{len(here.ranks)} ranks share {len(here.cpus)} CPUs of this node: good for tests, not for speed"
+        yield Finding(told, "")
 
 
 def _try(family: str, mpirun: str) -> Finding:

@@ -247,6 +247,27 @@ def test_doctor_under_mpirun():
     assert job.stdout.count("2 ranks on 1 node") == 1
 
 
+_ON_CPUS = """
+import os
+from dcomp._doctor import examine
+from dcomp._launch import find_launch
+
+os.sched_setaffinity(0, {{{cpus}[find_launch().rank]}})
+examine()
+"""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_doctor_counts_the_cpus_of_all_ranks(apart):
+    """Launchers give every rank a CPU of its own."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        pytest.skip("takes two CPUs")
+    job = mpirun(2, "-c", _ON_CPUS.format(cpus=[first, others[0] if apart else first]))
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert ("2 ranks share 1 CPUs" in job.stdout) == (not apart)
+
+
 def test_doctor_under_another_mpirun():
     told = python("-m", "dcomp", "doctor", env=OTHER[family()])
     assert told.returncode == 1
