@@ -6,6 +6,6 @@ The folder `kernels` becomes `dcomp.kernels`: its own name is too general to be 
 from setuptools import setup
 
 setup(
-    packages=["dcomp", "dcomp.engine", "dcomp.kernels"],
+    packages=["dcomp", "dcomp._njit", "dcomp.engine", "dcomp.kernels"],
     package_dir={"dcomp": "dcomp", "dcomp.kernels": "kernels"},
 )

@@ -9,7 +9,7 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> _functions _arrays -> _world -> _communicator _ends -> _direct _quick _world_map
+#     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
 #     -> engine (known_requests, hierarchy, known, plans, rounds, requests, progress, shared, agreement, mpi, messages,
 #        pieces, operations, waiting, channel, meeting, segment)
@@ -21,6 +21,7 @@
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
 #   _world_map       the settings of the job, and which ranks share a node
 #   _communicator    who takes part: split, node, cart, shared arrays
+#   _njit            the collectives in code that numba compiles
 #   _collectives ... signatures and docstrings, one short def per call
 #   _direct          the collectives without checks, straight to MPI
 #   _quick           the collectives of ranks that share a node, made before: one compiled call
@@ -35,7 +36,9 @@
 #   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor and __main__: the command line
 #   kernels          compiled loops; they know nothing of MPI
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._errors import (
@@ -206,6 +209,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """`dcomp`: of a type that numba can tell from other modules, whose numbers it takes for constants."""
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -79,6 +79,13 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.name}: rank {self.rank} of {self.size}>"
 
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks objects that it does not know for."""
+        from . import _njit
+
+        return _njit.type_of_communicators()
+
     def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
         run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
 

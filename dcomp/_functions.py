@@ -1,9 +1,11 @@
 """The methods of a communicator as functions; an omitted `comm` means COMM_WORLD."""
 
+import sys
 from collections.abc import Callable, Mapping
 from inspect import cleandoc
 from typing import Any, TypeVar
 
+from . import _njit
 from ._communicator import Communicator
 from ._ops import SUM
 from ._point_to_point import ANY_SOURCE, ANY_TAG, Envelope
@@ -357,3 +359,7 @@ def gather_object(x: Any, *, root: int = 0, comm: Communicator | None = None) ->
 @_documented
 def allgather_object(x: Any, *, comm: Communicator | None = None) -> list:
     return (comm or world()).allgather_object(x)
+
+
+if "numba" in sys.modules:  # else numba will ask, by its entry point
+    _njit.register()

@@ -1,0 +1,45 @@
+"""The collectives inside `@numba.njit`: the functions and methods of the same names, and the objects they take.
+
+numba learns of them by its entry point ``numba_extensions``, or when the functions are first used. What is imported
+here starts neither MPI nor any module of dcomp that does. A call takes the GIL and makes the Python call of the same
+name (`_bridge`), so both are one implementation, and a rank in Python meets a rank in compiled code. Nothing of the
+process is in the compiled code: objects come as arguments, or are looked up by name when it runs.
+"""
+
+import sys
+from typing import Any
+
+_known: set[str] = set()
+
+
+def register() -> None:
+    """Tell numba of what there is, as far as the modules that have it, and need MPI, have been loaded."""
+    before = len(_known)
+    if "types" not in _known:
+        _known.add("types")
+        from . import _objects, _package  # noqa: F401
+    for name, last in (("_collectives", "Collectives"), ("_functions", "allgather_object")):
+        module = sys.modules.get(f"dcomp.{name}")
+        if hasattr(module, last) and name not in _known:
+            _known.add(name)
+            from . import _typing
+
+            (_typing.know_methods if name == "_collectives" else _typing.know_functions)(module)
+    if len(_known) > before:
+        _have_numba_look()
+
+
+def _have_numba_look() -> None:
+    """numba looks for what is new when it begins to compile; what comes in the middle of that it has to be shown."""
+    from numba.core.registry import cpu_target
+
+    if "_toplevel_target_context" in vars(cpu_target):
+        cpu_target.target_context.refresh()
+
+
+def type_of_communicators() -> Any:
+    """The one type that all communicators have."""
+    register()
+    from ._objects import communicator
+
+    return communicator

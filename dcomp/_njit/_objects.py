@@ -1,0 +1,197 @@
+"""Communicators and reductions as numba's types: a Python object, held by what counts references in compiled code."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant, lower_getattr
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import NativeValue, box, models, register_model, typeof_impl, unbox
+
+from .._ops import Op, Predefined
+
+
+class Held(types.Type):
+    """A Python object that compiled code passes on."""
+
+
+class CommunicatorType(Held):
+    """A communicator: with its rank and size, which compiled code asks for often."""
+
+    def __init__(self) -> None:
+        super().__init__("dcomp.Communicator")
+
+
+class UserOpType(Held):
+    """A reduction of the user's own."""
+
+    def __init__(self) -> None:
+        super().__init__("dcomp.Op")
+
+
+class PredefinedType(types.Opaque):
+    """A predefined reduction; which one it is, the type says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"dcomp.{name}")
+        self.op = name
+
+
+class OmittedType(types.Opaque):
+    """What a call does not give: Python knows the default."""
+
+    def __init__(self) -> None:
+        super().__init__("dcomp.omitted")
+
+
+omitted = OmittedType()
+communicator, user_op = CommunicatorType(), UserOpType()
+
+
+@register_model(UserOpType)
+class _HeldModel(models.StructModel):
+    def __init__(self, manager: Any, of: Any) -> None:
+        members = [("owner", types.MemInfoPointer(types.voidptr)), ("object", types.voidptr)]
+        super().__init__(manager, of, members + self.more)
+
+    more: list = []
+
+
+@register_model(CommunicatorType)
+class _CommunicatorModel(_HeldModel):
+    more = [("rank", types.intp), ("size", types.intp)]
+
+
+register_model(PredefinedType)(models.OpaqueModel)
+register_model(OmittedType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Predefined)
+def _type_of_predefined(value: Predefined, _: Any) -> types.Type:
+    return PredefinedType(value.name)
+
+
+@typeof_impl.register(Op)
+def _type_of_op(value: Op, _: Any) -> types.Type:
+    return user_op
+
+
+@unbox(Held)
+def _unbox(of: Held, value: Any, c: Any) -> NativeValue:
+    """Hold the object; an error, if it lacks what compiled code asks for, is the interpreter's."""
+    held = cgutils.create_struct_proxy(of)(c.context, c.builder)
+    held.object = value
+    held.owner = c.pyapi.nrt_meminfo_new_from_pyobject(value, value)  # takes no reference
+    c.pyapi.incref(value)
+    for name, _ in c.context.data_model_manager[of].more:
+        number = c.pyapi.object_getattr_string(value, name)
+        setattr(held, name, c.pyapi.long_as_longlong(number))
+        c.pyapi.decref(number)
+    return NativeValue(
+        held._getvalue(),
+        is_error=cgutils.is_not_null(c.builder, c.pyapi.err_occurred()),
+    )
+
+
+@box(Held)
+def _box(of: Held, value: Any, c: Any) -> Any:
+    held = cgutils.create_struct_proxy(of)(c.context, c.builder, value=value)
+    found = c.builder.bitcast(held.object, c.pyapi.pyobj)
+    c.pyapi.incref(found)
+    c.context.nrt.decref(c.builder, of, value)
+    return found
+
+
+@unbox(PredefinedType)
+def _unbox_predefined(of: PredefinedType, value: Any, c: Any) -> NativeValue:
+    return NativeValue(c.context.get_dummy_value())
+
+
+@box(PredefinedType)
+def _box_predefined(of: PredefinedType, value: Any, c: Any) -> Any:
+    return look_up(c.context, c.builder, c.pyapi, "dcomp._ops", of.op)
+
+
+def look_up(context: Any, builder: Any, pyapi: Any, module: str, name: str) -> Any:
+    """An attribute of a module, at run time: a new reference, or NULL and an exception is set. The GIL is held."""
+    imported = pyapi.import_module(context.insert_const_string(builder.module, module))
+    found = cgutils.alloca_once_value(builder, pyapi.get_null_object())
+    with cgutils.if_likely(builder, cgutils.is_not_null(builder, imported)):
+        builder.store(pyapi.object_getattr_string(imported, name), found)
+        pyapi.decref(imported)
+    return builder.load(found)
+
+
+def constant_of(context: Any, builder: Any, of: types.Type, fetch: Any) -> Any:
+    """A native value of what `fetch(pyapi)` finds at run time; the exception leaves the function, if it fails."""
+    pyapi = context.get_python_api(builder)
+    gil = pyapi.gil_ensure()
+    found = fetch(pyapi)
+    leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, found))
+    native = pyapi.to_native_value(of, found)
+    leave_if(context, builder, pyapi, gil, native.is_error)
+    pyapi.decref(found)
+    pyapi.gil_release(gil)
+    return native.value
+
+
+def leave_if(context: Any, builder: Any, pyapi: Any, gil: Any, condition: Any) -> None:
+    """Return from the compiled function with the exception that Python has set."""
+    with cgutils.if_unlikely(builder, condition):
+        pyapi.gil_release(gil)
+        context.call_conv.return_exc(builder)
+
+
+@lower_constant(Held)
+def _constant(context: Any, builder: Any, of: Held, value: Any) -> Any:
+    """COMM_WORLD and COMM_SELF are looked up when the code runs; code with any other object is not cached."""
+    name = _global_name(value)
+    if name is not None:
+        return constant_of(context, builder, of, lambda pyapi: look_up(context, builder, pyapi, "dcomp", name))
+
+    def fetch(pyapi: Any) -> Any:
+        address = context.add_dynamic_addr(builder, id(value), info=repr(value))
+        found = builder.bitcast(address, pyapi.pyobj)
+        pyapi.incref(found)
+        return found
+
+    _kept.append(value)  # as long as there is code with its address
+    return constant_of(context, builder, of, fetch)
+
+
+_kept: list = []
+
+
+def _global_name(value: Any) -> str | None:
+    import dcomp
+
+    return next((name for name in ("COMM_WORLD", "COMM_SELF") if dcomp.__dict__.get(name) is value), None)
+
+
+@lower_constant(OmittedType)
+@lower_constant(PredefinedType)
+def _constant_predefined(context: Any, builder: Any, of: types.Opaque, value: Any) -> Any:
+    return context.get_dummy_value()
+
+
+@infer_getattr
+class _CommunicatorAttributes(AttributeTemplate):
+    key = CommunicatorType
+
+    def generic_resolve(self, of: CommunicatorType, name: str) -> Any:  # type: ignore[override]
+        if name in ("rank", "size"):
+            return types.intp
+        from ._typing import method_of
+
+        return method_of(of, name)
+
+
+def _number(name: str) -> None:
+    @lower_getattr(CommunicatorType, name)
+    def get(context: Any, builder: Any, of: CommunicatorType, value: ir.Value) -> Any:
+        return getattr(cgutils.create_struct_proxy(of)(context, builder, value=value), name)
+
+
+_number("rank")
+_number("size")
