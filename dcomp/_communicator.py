@@ -84,7 +84,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         """What numba asks objects that it does not know for."""
         from . import _njit
 
-        return _njit.type_of_communicators()
+        return _njit.type_of_communicator()
 
     def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
         run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
@@ -299,6 +299,12 @@ class CartComm(Communicator):
         self.periods: tuple[bool, ...] = tuple(map(bool, periods))
         self.coords: tuple[int, ...] = tuple(coords)
         self._halos = _halo.Halos(self._channel, self.dims, self.coords, self.shift)
+
+    @property
+    def _numba_type_(self) -> Any:
+        from . import _njit
+
+        return _njit.type_of_communicator(len(self.dims))
 
     def shift(self, axis: int, step: int = 1) -> tuple[int | None, int | None]:
         """The ranks to receive from and to send to when all shift by `step` along `axis`; None beyond an edge."""

@@ -18,13 +18,19 @@ def register() -> None:
     if "types" not in _known:
         _known.add("types")
         from . import _objects, _package  # noqa: F401
-    for name, last in (("_collectives", "Collectives"), ("_functions", "allgather_object")):
-        module = sys.modules.get(f"dcomp.{name}")
-        if hasattr(module, last) and name not in _known:
-            _known.add(name)
-            from . import _typing
+    functions = sys.modules.get("dcomp._functions")
+    communicators: Any = sys.modules.get("dcomp._communicator")
+    if hasattr(communicators, "CartComm") and "methods" not in _known:
+        _known.add("methods")
+        from ._calls import know_methods
 
-            (_typing.know_methods if name == "_collectives" else _typing.know_functions)(module)
+        for owner in (communicators.Communicator, communicators.CartComm, sys.modules["dcomp.engine.requests"].Request):
+            know_methods(owner)
+    if hasattr(functions, "allgather_object") and "functions" not in _known:
+        _known.add("functions")
+        from ._calls import know_functions
+
+        know_functions(functions)
     if len(_known) > before:
         _have_numba_look()
 
@@ -37,9 +43,9 @@ def _have_numba_look() -> None:
         cpu_target.target_context.refresh()
 
 
-def type_of_communicators() -> Any:
-    """The one type that all communicators have."""
+def type_of_communicator(axes: int | None = None) -> Any:
+    """The one type that all communicators have, or all grids of so many axes."""
     register()
-    from ._objects import communicator
+    from ._objects import CartType, communicator
 
-    return communicator
+    return communicator if axes is None else CartType(axes)

@@ -8,6 +8,8 @@ import numpy as np
 
 import dcomp
 
+from ._stamp import Stamped
+
 
 class Site(NamedTuple):
     """A call in compiled code: what it says besides its arrays, known when it is compiled."""
@@ -21,18 +23,23 @@ class Site(NamedTuple):
     result: tuple[np.dtype, int] | None  # dtype and dimensions of the array that the code expects
 
 
-def call(site: tuple, comm: Any, *values: Any) -> Any:
-    """Make the call.
+def call(site: Stamped, this: Any, *values: Any) -> Any:
+    """Make the call of a method of an object, of COMM_WORLD if that is None; or look up an attribute.
 
     Raises
     ------
     TypeError     If the result is another kind of array than the code was compiled for, besides the call's own errors.
     """
-    told = Site(*site)
+    told: Site = site.content
+    if told.name.startswith("."):
+        return getattr(this, told.name[1:])
     given = dict(zip(told.given, values, strict=True))
     if told.scalar is not None and given.get("x") is not None:
         given["x"] = np.dtype(told.scalar).type(given["x"])
-    result = _at(told.file, told.line, told.function)(getattr(comm or dcomp.COMM_WORLD, told.name), given)
+    owner = dcomp if told.name == "wait_all" else dcomp.COMM_WORLD if this is None else this
+    result = _at(told.file, told.line, told.function)(getattr(owner, told.name), given)
+    if told.name == "wait_all":
+        return tuple(result)
     if told.result is not None and result is not None:
         dtype, dimensions = told.result
         if result.dtype != dtype or result.ndim != dimensions:

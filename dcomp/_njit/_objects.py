@@ -6,14 +6,20 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant, lower_getattr
-from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, box, models, register_model, typeof_impl, unbox
 
 from .._ops import Op, Predefined
+from ._stamp import SOURCES, revive_type, stamp
 
 
 class Held(types.Type):
     """A Python object that compiled code passes on."""
+
+    arguments: tuple = ()  # of `__init__`
+
+    def __reduce__(self) -> tuple:
+        """In numba's cache lie types of what other sources unpack."""
+        return revive_type, (SOURCES, type(self).__name__, self.arguments)
 
 
 class CommunicatorType(Held):
@@ -21,6 +27,24 @@ class CommunicatorType(Held):
 
     def __init__(self) -> None:
         super().__init__("dcomp.Communicator")
+
+
+class CartType(CommunicatorType):
+    """A communicator whose ranks form a grid of so many axes."""
+
+    def __init__(self, ndim: int) -> None:
+        Held.__init__(self, f"dcomp.CartComm({ndim})")
+        self.ndim = ndim
+        self.arguments = (ndim,)
+
+
+class RequestType(Held):
+    """A call in flight, and what it will return."""
+
+    def __init__(self, result: types.Type) -> None:
+        super().__init__(f"dcomp.Request({result})")
+        self.result = result
+        self.arguments = (result,)
 
 
 class UserOpType(Held):
@@ -45,11 +69,14 @@ class OmittedType(types.Opaque):
         super().__init__("dcomp.omitted")
 
 
+KNOWN = ("rank", "size")  # of a communicator, in compiled code itself
+
 omitted = OmittedType()
 communicator, user_op = CommunicatorType(), UserOpType()
 
 
 @register_model(UserOpType)
+@register_model(RequestType)
 class _HeldModel(models.StructModel):
     def __init__(self, manager: Any, of: Any) -> None:
         members = [("owner", types.MemInfoPointer(types.voidptr)), ("object", types.voidptr)]
@@ -59,8 +86,9 @@ class _HeldModel(models.StructModel):
 
 
 @register_model(CommunicatorType)
+@register_model(CartType)
 class _CommunicatorModel(_HeldModel):
-    more = [("rank", types.intp), ("size", types.intp)]
+    more = [(name, types.intp) for name in KNOWN]
 
 
 register_model(PredefinedType)(models.OpaqueModel)
@@ -82,8 +110,7 @@ def _unbox(of: Held, value: Any, c: Any) -> NativeValue:
     """Hold the object; an error, if it lacks what compiled code asks for, is the interpreter's."""
     held = cgutils.create_struct_proxy(of)(c.context, c.builder)
     held.object = value
-    held.owner = c.pyapi.nrt_meminfo_new_from_pyobject(value, value)  # takes no reference
-    c.pyapi.incref(value)
+    held.owner = c.pyapi.nrt_meminfo_new_from_pyobject(value, value)  # which takes a reference
     for name, _ in c.context.data_model_manager[of].more:
         number = c.pyapi.object_getattr_string(value, name)
         setattr(held, name, c.pyapi.long_as_longlong(number))
@@ -125,6 +152,7 @@ def look_up(context: Any, builder: Any, pyapi: Any, module: str, name: str) -> A
 
 def constant_of(context: Any, builder: Any, of: types.Type, fetch: Any) -> Any:
     """A native value of what `fetch(pyapi)` finds at run time; the exception leaves the function, if it fails."""
+    stamp(context)
     pyapi = context.get_python_api(builder)
     gil = pyapi.gil_ensure()
     found = fetch(pyapi)
@@ -175,23 +203,11 @@ def _constant_predefined(context: Any, builder: Any, of: types.Opaque, value: An
     return context.get_dummy_value()
 
 
-@infer_getattr
-class _CommunicatorAttributes(AttributeTemplate):
-    key = CommunicatorType
-
-    def generic_resolve(self, of: CommunicatorType, name: str) -> Any:  # type: ignore[override]
-        if name in ("rank", "size"):
-            return types.intp
-        from ._typing import method_of
-
-        return method_of(of, name)
-
-
 def _number(name: str) -> None:
     @lower_getattr(CommunicatorType, name)
     def get(context: Any, builder: Any, of: CommunicatorType, value: ir.Value) -> Any:
         return getattr(cgutils.create_struct_proxy(of)(context, builder, value=value), name)
 
 
-_number("rank")
-_number("size")
+for name in KNOWN:
+    _number(name)

@@ -1,0 +1,176 @@
+"""How numba types and compiles a call: Python makes it, with the GIL."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils, errors
+from numba.core.imputils import lower_builtin, lower_getattr
+from numba.core.typeinfer import CallConstraint
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Signature, infer_getattr, infer_global
+from numba.core.typing.templates import signature as signature_of
+from numba.np import numpy_support
+
+from ._bridge import Site
+from ._objects import KNOWN, CartType, CommunicatorType, RequestType, leave_if, look_up, omitted
+from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, result_of
+from ._stamp import Stamped
+
+_OWNERS: dict[str, type[types.Type]] = {"Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType}
+
+
+def know_functions(module: Any) -> None:
+    """Have numba know the functions of `dcomp._functions`."""
+    for name, rule in FUNCTIONS.items():
+        function = getattr(module, name)
+        python = inspect.signature(function)
+        infer_global(function)(_template(name, rule, python))
+        lower_builtin(function, types.VarArg(types.Any))(_lowering(name, tuple(python.parameters)))
+
+
+def know_methods(owner: type) -> None:
+    """Have numba know the methods and attributes of a class."""
+    of = _OWNERS[owner.__name__]
+    methods = {name: _know_method(of, owner, name, rule) for name, rule in METHODS[owner.__name__].items()}
+    attributes = ATTRIBUTES.get(owner.__name__, {})
+    for name in attributes.keys() - set(KNOWN):
+        lower_getattr(of, name)(_getter(name, attributes[name]))
+
+    @infer_getattr
+    class Attributes(AttributeTemplate):
+        key = of
+
+        def generic_resolve(self, value: types.Type, name: str) -> Any:  # type: ignore[override]
+            if name in methods:
+                return types.BoundFunction(methods[name], value)
+            return attributes[name](value) if name in attributes else None
+
+
+def _know_method(of: type[types.Type], owner: type, name: str, rule: Rule) -> type[AbstractTemplate]:
+    python = inspect.signature(getattr(owner, name))
+    _, *parameters = python.parameters.values()
+    base = _template(f"{owner.__name__}.{name}", rule, python.replace(parameters=parameters))
+
+    class Method(base):  # type: ignore[misc, valid-type]
+        def generic(self, args: tuple, kws: dict) -> Signature:
+            return super().generic(args, kws).replace(recvr=self.this)
+
+    names = ("self", *(parameter.name for parameter in parameters))
+    lower_builtin(Method.key, of, types.VarArg(types.Any))(_lowering(name, names))
+    return Method
+
+
+def _template(path: str, rule: Rule, python: inspect.Signature) -> type[AbstractTemplate]:
+    class Template(AbstractTemplate):
+        key: Any = f"dcomp.{path}"
+        this: types.Type | None = None  # the object that has the method
+
+        def generic(self, args: tuple, kws: dict) -> Signature:
+            return _sign(path.rpartition(".")[2], rule, python, self.this, args, kws)
+
+    return Template
+
+
+def _sign(
+    name: str, rule: Rule, python: inspect.Signature, this: types.Type | None, args: tuple, kws: dict
+) -> Signature:
+    """The signature of a call, of which numba need not know what parameters stand for that are not given.
+
+    Raises
+    ------
+    TypeError     If there is none. Of numba's own errors it would show those of all ways that it has tried.
+    """
+    try:
+        given = python.bind(*args, **kws).arguments
+        types_of = Given(given)
+        if this is not None:
+            types_of["self"] = this
+        result = result_of(name, rule, types_of)
+    except TypeError as error:
+        told = str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}"
+        raise TypeError(f"{told} (in compiled code{_place()}).") from None
+    kinds = [given.get(one, omitted) for one in python.parameters]
+    return signature_of(result, *kinds).replace(pysig=_for_numba(python))
+
+
+def _for_numba(python: inspect.Signature) -> inspect.Signature:
+    """The same parameters, none for keywords alone, which numba does not know."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature([inspect.Parameter(one, kind, default=None) for one in python.parameters])
+
+
+def _place() -> str:
+    """Where in the user's code the call is that numba is looking at; only what resolves it knows."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        constraint = frame.f_locals.get("self")
+        if isinstance(constraint, CallConstraint):
+            return f" at {constraint.loc.filename}:{constraint.loc.line}"
+        frame = frame.f_back
+    return ""
+
+
+def _getter(name: str, rule: Callable[[Any], types.Type]) -> Callable:
+    def get(context: Any, builder: Any, of: types.Type, value: Any) -> Any:
+        return _lower_call(context, builder, rule(of), f".{name}", {"self": (of, value)}, None)
+
+    return get
+
+
+def _lowering(name: str, parameters: tuple[str, ...]) -> Callable:
+    def lower(context: Any, builder: Any, sig: Signature, args: tuple, loc: Any = None) -> Any:
+        given = {
+            one: (kind, value)
+            for one, kind, value in zip(parameters, sig.args, args, strict=True)
+            if kind is not omitted
+        }
+        return _lower_call(context, builder, sig.return_type, name, given, loc)
+
+    return lower
+
+
+def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given: dict, loc: Any) -> Any:
+    """The call: in Python, with the GIL; an exception leaves the compiled function as it is."""
+    function = context.fndesc.qualname
+    if "parfor_gufunc" in function:
+        raise errors.NumbaError(f"{name}: no collective can be called in a parallel region (prange)", loc=loc)
+    x, out = (bare_of(given[one][0]) if one in given else types.none for one in ("x", "out"))
+    scalar = str(numpy_support.as_dtype(x)) if isinstance(x, NUMBERS) else None
+    bare = bare_of(result)
+    array = (numpy_support.as_dtype(bare.dtype), bare.ndim) if isinstance(bare, types.Array) else None
+    this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
+    file, line = ("", 0) if loc is None else (loc.filename, loc.line)
+    site = Stamped(Site(file, line, function, name, tuple(given), scalar, array))
+
+    pyapi, env = context.get_python_api(builder), context.get_env_manager(builder)
+    gil = pyapi.gil_ensure()
+    bridge = look_up(context, builder, pyapi, "dcomp._njit._bridge", "call")
+    leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, bridge))
+    boxed = [_boxed(context, builder, pyapi, env, *one) for one in (this, *given.values())]
+    returned = pyapi.call_function_objargs(bridge, [env.read_const(env.add_const(site)), *boxed])
+    for one in (bridge, *boxed):
+        pyapi.decref(one)
+    leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, returned))
+    if out is not types.none and result == given["out"][0]:  # the result is `out`
+        native = given["out"][1]
+        context.nrt.incref(builder, out, native)
+    elif result is types.none:
+        native = context.get_dummy_value()
+    else:
+        unboxed = pyapi.to_native_value(result, returned)
+        leave_if(context, builder, pyapi, gil, unboxed.is_error)
+        native = unboxed.value
+    pyapi.decref(returned)
+    pyapi.gil_release(gil)
+    return native
+
+
+def _boxed(context: Any, builder: Any, pyapi: Any, env: Any, kind: types.Type, value: Any) -> Any:
+    """A new reference to an argument as Python's object."""
+    if isinstance(kind, types.Omitted):
+        found = env.read_const(env.add_const(kind.value))
+        pyapi.incref(found)
+        return found
+    context.nrt.incref(builder, kind, value)  # boxing takes one
+    return pyapi.from_native_value(kind, value, env)

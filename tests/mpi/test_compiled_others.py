@@ -1,0 +1,114 @@
+"""Messages, requests, communicators and grids inside `@numba.njit`."""
+
+import compiled_others as compiled
+import numba
+import numpy as np
+import pytest
+from arrays import assert_same
+from parallel import all_raise, together
+
+import dcomp as dc
+
+
+@pytest.mark.parametrize("n", [2, 60_000])
+def test_messages(world, n):
+    p, me = world.size, world.rank
+    with together():
+        out = np.zeros(n)
+        first, second, third, number = compiled.messages(world, np.full(n, float(me)), out)
+        assert first is out
+        for result in (first, second, third):
+            assert_same(result, np.full(n, float((me - 1) % p)))
+        assert number == (me - 1) % p
+
+
+def test_probe(world):
+    with together():
+        envelope, out = compiled.a_message_to_itself(world, np.arange(3))
+        assert envelope == dc.Envelope(world.rank, 5)
+        assert_same(out, np.arange(3))
+
+
+def test_requests(comm):
+    with together():
+        x = np.arange(3.0) + comm.rank
+        result, (total, most, on_root, nothing) = compiled.requests(comm, x)
+        assert_same(result, comm.allreduce(x))
+        assert_same(total, result)
+        assert_same(most, np.arange(3.0) + comm.size - 1)
+        assert nothing is None
+        assert (on_root is None) == (comm.rank > 0)
+        assert on_root is None or np.array_equal(on_root, total)
+
+
+def test_communicators(world):
+    p, me = world.size, world.rank
+    with together():
+        total, only, place, joined, on_node, is_leader, part = compiled.communicators(world)
+        alike = [rank for rank in range(p) if rank % 2 == me % 2]
+        assert (total, only, place) == (p, int(me == 0), alike[::-1].index(me))
+        assert joined.tolist() == alike[::-1]
+        assert on_node == world.node.size
+        assert is_leader == (world.leaders is not None)
+        assert_same(part, np.array_split(np.arange(11), p)[me])
+
+
+def test_a_grid(world):
+    p, me = world.size, world.rank
+    before, after = (me - 1) % p, (me + 1) % p
+    with together():
+        told, x, y = compiled.grid(world, 3)
+        assert told == (me, p, True, before, after, 3 * me)
+        assert_same(x[:, 1], np.array([before, me, me, me, after], float))
+        assert_same(y, 10 * x)
+
+
+def test_a_grid_from_python(world):
+    p, me = world.size, world.rank
+    with together(), world.cart((p, 1)) as cart:
+        x = np.full((3, 3), float(me))
+        assert compiled.on_a_grid(cart, x) == ((me, 0), p * (p - 1) // 2)
+        assert x[0, 1] == max(me - 1, 0)
+        assert x[2, 1] == min(me + 1, p - 1)
+
+
+def test_nothing_is_left_of_communicators(world):
+    """Who counts references in compiled code gives them back."""
+    import sys
+
+    with together():
+        compiled.requests(world, np.ones(2))
+        before = sys.getrefcount(world)
+        for _ in range(50):
+            compiled.requests(world, np.ones(2))
+        assert sys.getrefcount(world) - before < 10
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda comm: comm.recv(0), "recv: out must be given in compiled code"),
+        (lambda comm: comm.irecv(0), "irecv: out must be given in compiled code"),
+        (lambda comm: comm.iallreduce("one"), "iallreduce: x must be an array of numbers"),
+        (lambda comm: comm.send(1.0, 0.5), "send: dest must be an integer; got float64"),
+        (lambda comm: comm.send(1.0, 0, tag=True), "send: tag must be an integer; got"),
+        (lambda comm: comm.split(0.5), "split: color must be an integer; got float64"),
+        (lambda comm: comm.cart([2, 2]), "cart: dims must be an integer or a tuple in compiled code; got"),
+        (
+            lambda comm: dc.wait_all([comm.ibarrier()]),
+            "wait_all: requests must be a tuple of requests in compiled code",
+        ),
+        (lambda comm: comm.block(2.5), "block: n must be an integer; got float64"),
+    ],
+)
+def test_what_cannot_be_compiled(world, call, told):
+    with together():
+        with pytest.raises(TypeError, match=told):
+            numba.njit(call)(world)
+
+
+def test_errors_come_out_of_wait(world, needs_checks):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with all_raise(dc.ShapeMismatchError, "iallreduce: shape must fit together"):
+        compiled.requests(world, np.ones(2 + min(world.rank, 1)))
