@@ -37,8 +37,8 @@
 #   kernels          compiled loops; they know nothing of MPI
 
 import sys
+import types
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._errors import (
@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         sendrecv,
         wait_all,
     )
+    from ._jit import jit
 
     COMM_WORLD: Communicator
     COMM_SELF: Communicator
@@ -190,6 +191,7 @@ __all__ = [
     *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
+    "jit",
     *_LAZY,
 ]
 
@@ -202,6 +204,8 @@ def __getattr__(name: str) -> Any:
         value = _world_module().world()
     elif name == "COMM_SELF":
         value = _world_module().alone()
+    elif name == "jit":  # which needs numba, but not MPI
+        value = import_module("._jit", __name__).jit
     elif name in _LAZY:
         _world_module()
         value = getattr(import_module(_LAZY[name], __name__), name)
@@ -211,7 +215,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-class _Package(ModuleType):
+class _Package(types.ModuleType):
     """`dcomp`: of a type that numba can tell from other modules, whose numbers it takes for constants."""
 
 

@@ -74,3 +74,60 @@ def test_compiled_code_serves_other_ranks_and_processes(tmp_path):
         done = mpirun(ranks, path, *arguments)
         assert done.returncode == 0, done.stderr
         assert f"found {found}, compiled {3 * ranks - found}" in done.stdout, done.stdout
+
+
+_TOGETHER = """
+import numba
+import numpy as np
+import dcomp as dc
+from helper import FACTOR, twice
+
+@dc.jit
+def loop(comm, x):
+    return comm.allreduce(twice(x)) * FACTOR
+
+@dc.jit(nogil=True)
+def wrong(x):
+    return x.nothing
+
+for turn in range(2):  # the second time it must not wait for itself, nor others for it
+    try:
+        wrong(np.ones(3))
+    except numba.core.errors.TypingError:
+        pass
+result = loop(dc.COMM_WORLD, np.ones(2))
+told = np.array([sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())])
+dc.allreduce(told, out=told)
+if dc.rank == 0:
+    print(f"{result[0]:g}; found {told[0]}, compiled {told[1]}")
+"""
+_HELPER = "import dcomp as dc\nFACTOR = {}\n@dc.jit\ndef twice(x):\n    return x * {}\n"
+
+
+def test_one_rank_compiles_and_what_it_uses_is_never_stale(tmp_path):
+    (tmp_path / "loop.py").write_text(_TOGETHER)
+    for factor, times, told in ((1, 2, "6; found 2, compiled 1"), (1, 2, "6; found 3, compiled 0"),
+                                (1, 3, "9; found 2, compiled 1"), (5, 3, "45; found 2, compiled 1")):  # fmt: skip
+        (tmp_path / "helper.py").write_text(_HELPER.format(factor, times))
+        done = mpirun(3, tmp_path / "loop.py", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout, done.stdout
+
+
+def test_jit_without_a_file_and_wrongly_used():
+    program = """
+import dcomp as dc
+assert "mpi4py" not in __import__("sys").modules
+assert dc.jit(lambda x: x + 1)(1) == 2
+for wrong in (lambda: dc.jit(3), lambda: dc.jit(cache=True)(abs)):
+    try:
+        wrong()
+    except TypeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "jit: function must be callable; got 3. Options are given by name.",
+        "jit: cache must not be given; it is on. numba.njit compiles without one.",
+    ]
