@@ -216,7 +216,15 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(types.ModuleType):
-    """`dcomp`: of a type that numba can tell from other modules, whose numbers it takes for constants."""
+    """`dcomp`, which numba takes for no module: their numbers are constants to it."""
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks objects that it does not know for."""
+        return import_module("._njit", __name__).type_of("package")
+
+    def __reduce__(self) -> tuple:
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package

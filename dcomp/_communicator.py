@@ -1,5 +1,6 @@
 """Communicators: who takes part, and how groups are made of groups."""
 
+import sys
 from collections.abc import Sequence
 from math import prod
 from types import TracebackType
@@ -76,6 +77,14 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self._set_up(mpi_comm, name, owned=True)
         return self
 
+    def __reduce__(self) -> tuple:
+        """Copied or pickled, COMM_WORLD and COMM_SELF are those of the process; another communicator cannot be."""
+        package = sys.modules["dcomp"]
+        for name in ("COMM_WORLD", "COMM_SELF"):
+            if vars(package).get(name) is self:
+                return getattr, (package, name)
+        raise TypeError(f"{self!r} cannot be copied or pickled, for it is of this process. Pass it as an argument.")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.name}: rank {self.rank} of {self.size}>"
 
@@ -84,7 +93,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         """What numba asks objects that it does not know for."""
         from . import _njit
 
-        return _njit.type_of_communicator()
+        return _njit.type_of("communicator")
 
     def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
         run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
@@ -304,7 +313,7 @@ class CartComm(Communicator):
     def _numba_type_(self) -> Any:
         from . import _njit
 
-        return _njit.type_of_communicator(len(self.dims))
+        return _njit.type_of("grid", len(self.dims))
 
     def shift(self, axis: int, step: int = 1) -> tuple[int | None, int | None]:
         """The ranks to receive from and to send to when all shift by `step` along `axis`; None beyond an edge."""

@@ -6,6 +6,7 @@ out is the engine's matter (`engine/operations.py`).
 
 import hashlib
 from collections.abc import Callable
+from importlib import import_module
 from types import CodeType
 from typing import Any
 
@@ -52,6 +53,11 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks objects that it does not know for."""
+        return import_module("dcomp._njit").type_of("reduction")
 
     def _digest(self) -> str:
         content = repr((_content(self.function), self.commutative, _content(self.identity)))

@@ -43,9 +43,14 @@ def _have_numba_look() -> None:
         cpu_target.target_context.refresh()
 
 
-def type_of_communicator(axes: int | None = None) -> Any:
-    """The one type that all communicators have, or all grids of so many axes."""
-    register()
-    from ._objects import CartType, communicator
+def type_of(kind: str, axes: int = 0) -> Any:
+    """The type of `dcomp` itself, of reductions, of communicators, or of grids of so many axes: one for all of a kind.
 
-    return communicator if axes is None else CartType(axes)
+    It is what objects answer when numba asks them for `_numba_type_`.
+    """
+    register()
+    from . import _objects, _package
+
+    if kind == "grid":
+        return _objects.CartType(axes)
+    return {"package": _package.package, "reduction": _objects.reduction, "communicator": _objects.communicator}[kind]

@@ -1,5 +1,7 @@
 """From compiled code to Python: makes the call of a line of compiled code, as if Python had come to that line."""
 
+import sys
+import threading
 from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -11,6 +13,13 @@ import dcomp
 from ._stamp import Stamped
 
 
+class _Any(type):
+    """All exceptions are such: the interpreter need not make one of another."""
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return True
+
+
 class Site(NamedTuple):
     """A call in compiled code: what it says besides its arrays, known when it is compiled."""
 
@@ -20,35 +29,71 @@ class Site(NamedTuple):
     name: str  # of what is called
     given: tuple[str, ...]  # names of the arguments
     scalar: str | None  # dtype of x, if that is a number: Python's have another
-    result: tuple[np.dtype, int] | None  # dtype and dimensions of the array that the code expects
+    result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
+
+
+class Reraised(BaseException, metaclass=_Any):
+    """What compiled code raises: in Python it becomes the exception that a call has left."""
+
+    def __new__(cls, *given: Any) -> Any:
+        return given[0] if given else _left.error
+
+
+_left = threading.local()
 
 
 def call(site: Stamped, this: Any, *values: Any) -> Any:
     """Make the call of a method of an object, of COMM_WORLD if that is None; or look up an attribute.
 
-    Raises
-    ------
-    TypeError     If the result is another kind of array than the code was compiled for, besides the call's own errors.
+    Returns
+    -------
+    The result; NotImplemented after an exception, which waits for `Reraised`: compiled code does not know that one is
+    set, and may go on after it.
     """
-    told: Site = site.content
-    if told.name.startswith("."):
-        return getattr(this, told.name[1:])
-    given = dict(zip(told.given, values, strict=True))
-    if told.scalar is not None and given.get("x") is not None:
-        given["x"] = np.dtype(told.scalar).type(given["x"])
-    owner = dcomp if told.name == "wait_all" else dcomp.COMM_WORLD if this is None else this
-    result = _at(told.file, told.line, told.function)(getattr(owner, told.name), given)
-    if told.name == "wait_all":
+    try:
+        return _call(site.content, this, values)
+    except BaseException as error:
+        _left.error = error
+        return NotImplemented
+
+
+def _call(site: Site, this: Any, values: tuple) -> Any:
+    if site.name.startswith("."):
+        return getattr(this, site.name[1:])
+    if sys._getframe(1).f_back is None:
+        _stop(site)
+    given = dict(zip(site.given, values, strict=True))
+    if site.scalar is not None and given.get("x") is not None:
+        given["x"] = np.dtype(site.scalar).type(given["x"])
+    owner = dcomp if site.name == "wait_all" else dcomp.COMM_WORLD if this is None else this
+    result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
+    if site.name == "wait_all":
         return tuple(result)
-    if told.result is not None and result is not None:
-        dtype, dimensions = told.result
-        if result.dtype != dtype or result.ndim != dimensions:
+    if site.result is not None and result is not None:
+        dtype, dimensions = site.result
+        got = -1 if isinstance(result, np.generic) else result.ndim
+        if result.dtype != dtype or got != dimensions:
             raise TypeError(
-                f"{told.name}: x must have the dtype and the number of dimensions that this rank's code was compiled "
-                f"for, {dtype} in {dimensions}; got {result.dtype} in {result.ndim} from the root (at {told.file}:"
-                f"{told.line} in {told.function})."
+                f"{site.name}: x must have the dtype and the number of dimensions that this rank's code was compiled "
+                f"for, {_told(dtype, dimensions)}; got {_told(result.dtype, got)} (at {site.file}:{site.line} in "
+                f"{site.function})."
             )
     return result
+
+
+def _told(dtype: np.dtype, dimensions: int) -> str:
+    return f"one {dtype}" if dimensions < 0 else f"{dtype} in {dimensions} dimensions"
+
+
+def _stop(site: Site) -> None:
+    """It was not Python that called, but a thread of a parallel region, which would drop an exception and go on."""
+    print(
+        f"dcomp: {site.name} at {site.file}:{site.line} in {site.function}: no collective can be called in a parallel "
+        "region (prange). The job ends.",
+        file=sys.stderr,
+        flush=True,
+    )
+    dcomp.COMM_WORLD.mpi.Abort(1)
 
 
 def _template(method: Any, given: dict) -> Any:

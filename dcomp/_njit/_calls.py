@@ -6,15 +6,15 @@ from typing import Any
 
 from numba import types
 from numba.core import cgutils, errors
+from numba.core.callconv import RETCODE_USEREXC
 from numba.core.imputils import lower_builtin, lower_getattr
-from numba.core.typeinfer import CallConstraint
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Signature, infer_getattr, infer_global
 from numba.core.typing.templates import signature as signature_of
 from numba.np import numpy_support
 
-from ._bridge import Site
+from ._bridge import Reraised, Site
 from ._objects import KNOWN, CartType, CommunicatorType, RequestType, leave_if, look_up, omitted
-from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, result_of
+from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
 from ._stamp import Stamped
 
 _OWNERS: dict[str, type[types.Type]] = {"Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType}
@@ -89,7 +89,7 @@ def _sign(
         result = result_of(name, rule, types_of)
     except TypeError as error:
         told = str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}"
-        raise TypeError(f"{told} (in compiled code{_place()}).") from None
+        raise TypeError(f"{told} (in compiled code{place()}).") from None
     kinds = [given.get(one, omitted) for one in python.parameters]
     return signature_of(result, *kinds).replace(pysig=_for_numba(python))
 
@@ -98,17 +98,6 @@ def _for_numba(python: inspect.Signature) -> inspect.Signature:
     """The same parameters, none for keywords alone, which numba does not know."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return inspect.Signature([inspect.Parameter(one, kind, default=None) for one in python.parameters])
-
-
-def _place() -> str:
-    """Where in the user's code the call is that numba is looking at; only what resolves it knows."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        constraint = frame.f_locals.get("self")
-        if isinstance(constraint, CallConstraint):
-            return f" at {constraint.loc.filename}:{constraint.loc.line}"
-        frame = frame.f_back
-    return ""
 
 
 def _getter(name: str, rule: Callable[[Any], types.Type]) -> Callable:
@@ -135,10 +124,14 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     function = context.fndesc.qualname
     if "parfor_gufunc" in function:
         raise errors.NumbaError(f"{name}: no collective can be called in a parallel region (prange)", loc=loc)
-    x, out = (bare_of(given[one][0]) if one in given else types.none for one in ("x", "out"))
+    x = bare_of(given["x"][0]) if "x" in given else types.none
     scalar = str(numpy_support.as_dtype(x)) if isinstance(x, NUMBERS) else None
     bare = bare_of(result)
-    array = (numpy_support.as_dtype(bare.dtype), bare.ndim) if isinstance(bare, types.Array) else None
+    array = None
+    if isinstance(bare, types.Array):
+        array = numpy_support.as_dtype(bare.dtype), bare.ndim
+    elif isinstance(bare, (*NUMBERS, types.NPDatetime, types.NPTimedelta)) and ("x" in given or name == "wait"):
+        array = numpy_support.as_dtype(bare), -1
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
     site = Stamped(Site(file, line, function, name, tuple(given), scalar, array))
@@ -151,19 +144,35 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     returned = pyapi.call_function_objargs(bridge, [env.read_const(env.add_const(site)), *boxed])
     for one in (bridge, *boxed):
         pyapi.decref(one)
-    leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, returned))
-    if out is not types.none and result == given["out"][0]:  # the result is `out`
-        native = given["out"][1]
-        context.nrt.incref(builder, out, native)
-    elif result is types.none:
-        native = context.get_dummy_value()
-    else:
-        unboxed = pyapi.to_native_value(result, returned)
-        leave_if(context, builder, pyapi, gil, unboxed.is_error)
-        native = unboxed.value
-    pyapi.decref(returned)
-    pyapi.gil_release(gil)
-    return native
+    slot = cgutils.alloca_once(builder, context.get_value_type(result), zfill=True)
+    has_failed = builder.icmp_unsigned("==", returned, pyapi.get_c_object("_Py_NotImplementedStruct"))
+    with builder.if_else(has_failed, likely=False) as (failed, succeeded):
+        with failed:
+            pyapi.decref(returned)
+            pyapi.gil_release(gil)
+            _raise(context, builder)
+        with succeeded:
+            if isinstance(result, types.Array) and "out" in given and result == given["out"][0]:
+                native = given["out"][1]
+                context.nrt.incref(builder, result, native)
+            elif result is types.none:
+                native = context.get_dummy_value()
+            else:
+                unboxed = pyapi.to_native_value(result, returned)
+                leave_if(context, builder, pyapi, gil, unboxed.is_error)
+                native = unboxed.value
+            builder.store(native, slot)
+            pyapi.decref(returned)
+            pyapi.gil_release(gil)
+    return builder.load(slot)
+
+
+def _raise(context: Any, builder: Any) -> None:
+    """As a `raise` in compiled code: leave the function, but in a `try`, which goes on to its `except`."""
+    conv = context.call_conv
+    conv.set_static_user_exc(builder, Reraised)
+    with builder.if_then(builder.not_(conv.check_try_status(builder).in_try)):
+        conv._return_errcode_raw(builder, RETCODE_USEREXC)
 
 
 def _boxed(context: Any, builder: Any, pyapi: Any, env: Any, kind: types.Type, value: Any) -> Any:

@@ -1,14 +1,14 @@
-"""Communicators and reductions as numba's types: a Python object, held by what counts references in compiled code."""
+"""Communicators, requests and reductions as numba's types: Python objects, whose references compiled code counts."""
 
+import operator
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import lower_constant, lower_getattr
-from numba.extending import NativeValue, box, models, register_model, typeof_impl, unbox
+from numba.core.imputils import lower_builtin, lower_constant, lower_getattr
+from numba.extending import NativeValue, box, models, register_model, unbox
 
-from .._ops import Op, Predefined
 from ._stamp import SOURCES, revive_type, stamp
 
 
@@ -47,19 +47,11 @@ class RequestType(Held):
         self.arguments = (result,)
 
 
-class UserOpType(Held):
-    """A reduction of the user's own."""
+class OpType(Held):
+    """A reduction: any, so that a function is compiled once for all."""
 
     def __init__(self) -> None:
         super().__init__("dcomp.Op")
-
-
-class PredefinedType(types.Opaque):
-    """A predefined reduction; which one it is, the type says."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"dcomp.{name}")
-        self.op = name
 
 
 class OmittedType(types.Opaque):
@@ -72,10 +64,10 @@ class OmittedType(types.Opaque):
 KNOWN = ("rank", "size")  # of a communicator, in compiled code itself
 
 omitted = OmittedType()
-communicator, user_op = CommunicatorType(), UserOpType()
+communicator, reduction = CommunicatorType(), OpType()
 
 
-@register_model(UserOpType)
+@register_model(OpType)
 @register_model(RequestType)
 class _HeldModel(models.StructModel):
     def __init__(self, manager: Any, of: Any) -> None:
@@ -91,18 +83,7 @@ class _CommunicatorModel(_HeldModel):
     more = [(name, types.intp) for name in KNOWN]
 
 
-register_model(PredefinedType)(models.OpaqueModel)
 register_model(OmittedType)(models.OpaqueModel)
-
-
-@typeof_impl.register(Predefined)
-def _type_of_predefined(value: Predefined, _: Any) -> types.Type:
-    return PredefinedType(value.name)
-
-
-@typeof_impl.register(Op)
-def _type_of_op(value: Op, _: Any) -> types.Type:
-    return user_op
 
 
 @unbox(Held)
@@ -128,16 +109,6 @@ def _box(of: Held, value: Any, c: Any) -> Any:
     c.pyapi.incref(found)
     c.context.nrt.decref(c.builder, of, value)
     return found
-
-
-@unbox(PredefinedType)
-def _unbox_predefined(of: PredefinedType, value: Any, c: Any) -> NativeValue:
-    return NativeValue(c.context.get_dummy_value())
-
-
-@box(PredefinedType)
-def _box_predefined(of: PredefinedType, value: Any, c: Any) -> Any:
-    return look_up(c.context, c.builder, c.pyapi, "dcomp._ops", of.op)
 
 
 def look_up(context: Any, builder: Any, pyapi: Any, module: str, name: str) -> Any:
@@ -173,10 +144,7 @@ def leave_if(context: Any, builder: Any, pyapi: Any, gil: Any, condition: Any) -
 
 @lower_constant(Held)
 def _constant(context: Any, builder: Any, of: Held, value: Any) -> Any:
-    """COMM_WORLD and COMM_SELF are looked up when the code runs; code with any other object is not cached."""
-    name = _global_name(value)
-    if name is not None:
-        return constant_of(context, builder, of, lambda pyapi: look_up(context, builder, pyapi, "dcomp", name))
+    """A global variable of the user's: another run may have another object in it, so such code is not cached."""
 
     def fetch(pyapi: Any) -> Any:
         address = context.add_dynamic_addr(builder, id(value), info=repr(value))
@@ -191,15 +159,17 @@ def _constant(context: Any, builder: Any, of: Held, value: Any) -> Any:
 _kept: list = []
 
 
-def _global_name(value: Any) -> str | None:
-    import dcomp
-
-    return next((name for name in ("COMM_WORLD", "COMM_SELF") if dcomp.__dict__.get(name) is value), None)
+@lower_builtin(operator.is_, Held, Held)
+def _is(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    first, second = (
+        cgutils.create_struct_proxy(of)(context, builder, value=value).object
+        for of, value in zip(sig.args, args, strict=True)
+    )
+    return builder.icmp_unsigned("==", first, second)
 
 
 @lower_constant(OmittedType)
-@lower_constant(PredefinedType)
-def _constant_predefined(context: Any, builder: Any, of: types.Opaque, value: Any) -> Any:
+def _constant_omitted(context: Any, builder: Any, of: types.Opaque, value: Any) -> Any:
     return context.get_dummy_value()
 
 

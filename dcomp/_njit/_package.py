@@ -5,12 +5,13 @@ from typing import Any
 from numba import types
 from numba.core.imputils import lower_constant, lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import models, register_model, typeof_impl
+from numba.extending import models, register_model
 
 import dcomp
 
 from . import register
-from ._objects import constant_of, look_up
+from ._objects import Held, constant_of, look_up
+from ._rules import place
 
 
 class PackageType(types.Dummy):
@@ -20,12 +21,10 @@ class PackageType(types.Dummy):
         super().__init__("Module(dcomp)")
 
 
+package = PackageType()
+
+
 register_model(PackageType)(models.OpaqueModel)
-
-
-@typeof_impl.register(type(dcomp))
-def _type_of(value: Any, _: Any) -> types.Type:
-    return PackageType()
 
 
 @infer_getattr
@@ -37,14 +36,20 @@ class _Attributes(AttributeTemplate):
             return types.intp
         value = getattr(dcomp, name)
         register()
-        return self.context.resolve_value_type(value)
+        try:
+            return self.context.resolve_value_type(value)
+        except ValueError:
+            raise TypeError(
+                f"{name}: compiled code does not know it; call it in Python (dc.{name}{place()})."
+            ) from None
 
 
 @lower_getattr_generic(PackageType)
 def _get(context: Any, builder: Any, of: PackageType, value: Any, name: str) -> Any:
-    if name in ("rank", "size"):
-        return constant_of(context, builder, types.intp, lambda pyapi: look_up(context, builder, pyapi, "dcomp", name))
-    found = context.typing_context.resolve_value_type(getattr(dcomp, name))
+    """Numbers and objects are looked up when the code runs; functions need not be."""
+    found = types.intp if name in ("rank", "size") else context.typing_context.resolve_value_type(getattr(dcomp, name))
+    if found is types.intp or isinstance(found, Held):
+        return constant_of(context, builder, found, lambda pyapi: look_up(context, builder, pyapi, "dcomp", name))
     return context.get_constant_generic(builder, found, getattr(dcomp, name))
 
 

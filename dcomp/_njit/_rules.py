@@ -1,15 +1,17 @@
 """What each call returns, known from the types of its arguments when the code is compiled."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from numba import types
+from numba.core.typeinfer import CallConstraint, GetAttrConstraint
 
-from ._objects import KNOWN, CartType, CommunicatorType, PredefinedType, RequestType, UserOpType, communicator
+from ._objects import KNOWN, CartType, CommunicatorType, OpType, RequestType, communicator
 
 NUMBERS = (types.Integer, types.Float, types.Complex, types.Boolean)
-_ELEMENTS = (*NUMBERS, types.Record, types.NPDatetime, types.NPTimedelta)
+_SINGLE = (*NUMBERS, types.NPDatetime, types.NPTimedelta)
 
 Rule = Callable[[str, "Given"], types.Type]
 FUNCTIONS: dict[str, Rule] = {}  # of these all but `wait_all` are methods of communicators, too
@@ -66,22 +68,20 @@ def _nothing(name: str, given: Given) -> types.Type:
 @_returns("allreduce", "scan", "exscan")
 def _alike(name: str, given: Given) -> types.Type:
     x = _the_x(name, given)
-    return given["out"] if is_given(given, "out") else _new(x) if isinstance(x, types.Array) else x
+    return _out_or(given, _new(x) if isinstance(x, types.Array) else x)
 
 
 @_returns("reduce_scatter", "alltoall")
 def _cut(name: str, given: Given) -> types.Type:
     x = _the_x(name, given)
     _need_dimension(name, x)
-    return given["out"] if is_given(given, "out") else _new(x)
+    return _out_or(given, _new(x))
 
 
 @_returns("allgather")
 def _joined(name: str, given: Given) -> types.Type:
     x = _the_x(name, given)
-    if is_given(given, "out"):
-        return given["out"]
-    return _new(x) if isinstance(x, types.Array) and x.ndim else types.Array(_element(x), 1, "C")
+    return _out_or(given, _new(x) if isinstance(x, types.Array) and x.ndim else types.Array(_element(x), 1, "C"))
 
 
 @_returns("reduce")
@@ -135,14 +135,14 @@ def _received(name: str, given: Given) -> types.Type:
             f"{name}: out must be given in compiled code, since only the message tells the dtype and the number of "
             "dimensions; got none"
         )
-    return given["out"]
+    return _out_or(given, types.none)
 
 
 @_returns("sendrecv", starts=False)
 def _exchanged(name: str, given: Given) -> types.Type:
     """As what is sent, where no `out` tells."""
     x = _the_x(name, given)
-    return given["out"] if is_given(given, "out") else _new(x) if isinstance(x, types.Array) else x
+    return _out_or(given, _new(x) if isinstance(x, types.Array) else x)
 
 
 @_returns("probe", starts=False)
@@ -257,6 +257,17 @@ def is_given(given: Given, name: str) -> bool:
     return bare_of(given[name]) is not types.none
 
 
+def _out_or(given: Given, new: types.Type) -> types.Type:
+    """The type of `out`, or of a new array; of what may be either, in C order if `out` is."""
+    out = given["out"]
+    if isinstance(out, types.Array):
+        return out
+    if not isinstance(bare_of(out), types.Array):
+        return new
+    bare: Any = bare_of(out)
+    return types.Array(bare.dtype, bare.ndim, "C" if bare.layout == "C" else "A")
+
+
 def _or_none(of: types.Type) -> types.Type:
     return of if isinstance(of, types.Optional) else types.Optional(of)
 
@@ -276,10 +287,12 @@ def _new(x: Any) -> types.Type:
 
 
 def _check_array(name: str, of: types.Type, argument: str) -> None:
-    if not isinstance(of, (types.Array, *_ELEMENTS)) or not isinstance(_element(of), _ELEMENTS):
+    element = _element(of)
+    is_known = isinstance(element, _SINGLE) or (isinstance(of, types.Array) and isinstance(element, types.Record))
+    if not is_known or element == types.float16:
         raise TypeError(
-            f"{name}: {argument} must be an array of numbers, bool, dates, time spans or records, or one such value; "
-            f"got {of}"
+            f"{name}: {argument} must be an array of numbers (but float16), bool, dates, time spans or records, or one "
+            f"such value that is no record; got {of}"
         )
 
 
@@ -303,8 +316,12 @@ def result_of(name: str, rule: Rule, given: Given) -> types.Type:
     """
     if is_given(given, "out") and not isinstance(bare_of(given["out"]), types.Array):
         raise TypeError(f"{name}: out must be an array; got {given['out']}")
-    if is_given(given, "op") and not isinstance(bare_of(given["op"]), (PredefinedType, UserOpType)):
+    if is_given(given, "op") and not isinstance(bare_of(given["op"]), OpType):
         raise TypeError(f"{name}: op must be a reduction such as dcomp.SUM, or a dcomp.Op; got {given['op']}")
+    for argument in ("counts", "send_counts", "recv_counts"):
+        kind = bare_of(given[argument])
+        if isinstance(kind, types.List) and kind.reflected:
+            raise TypeError(f"{name}: {argument} must be a tuple or an array in compiled code; got a list of Python's")
     _need_integers(name, given, "root", "axis", "split_axis", "concat_axis", "tag", "sendtag", "recvtag")
     for argument in ("dest", "source"):
         if is_given(given, argument):
@@ -312,3 +329,14 @@ def result_of(name: str, rule: Rule, given: Given) -> types.Type:
     if is_given(given, "comm") and not isinstance(bare_of(given["comm"]), CommunicatorType):
         raise TypeError(f"{name}: comm must be a communicator; got {given['comm']}")
     return rule(name, given)
+
+
+def place() -> str:
+    """Where in the user's code numba is looking for a type; only what asks for it knows."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        asking = frame.f_locals.get("self")
+        if isinstance(asking, (CallConstraint, GetAttrConstraint)):
+            return f" at {asking.loc.filename}:{asking.loc.line}"
+        frame = frame.f_back
+    return ""

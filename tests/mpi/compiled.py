@@ -123,3 +123,43 @@ def in_two_ways(comm, x, way):
         comm.barrier()
     else:
         comm.allreduce(x)
+
+
+@numba.njit(cache=True)
+def with_counts(comm, x, counts):
+    if comm.rank == 0:
+        return comm.scatter(x, counts=counts)
+    return comm.scatter(None, out=np.empty(counts[comm.rank]))
+
+
+@numba.njit(cache=True)
+def out_on_root(comm, x, root):
+    joined = np.empty(x.size * comm.size) if comm.rank == root else None
+    total = np.empty(x.size) if comm.rank == root else None
+    return comm.gather(x, root=root, out=joined), comm.reduce(x, root=root, out=total)
+
+
+@numba.njit(cache=True)
+def caught(comm, x):
+    y = np.full(1, -1.0)
+    try:
+        y = comm.allreduce(x)
+    except Exception:
+        return np.full(1, -1.0)
+    return y
+
+
+@numba.njit(cache=True)
+def caught_from_a_function(comm, x):
+    y = np.full(1, -1.0)
+    try:
+        y = in_place(comm, x.copy())
+    except Exception:
+        return np.full(1, -1.0)
+    return y
+
+
+@numba.njit(cache=True)
+def of_objects(comm, other, adds):
+    op = dc.SUM if adds else dc.MAX
+    return comm.allreduce(1, op), comm is other

@@ -1,10 +1,14 @@
 """Collectives inside `@numba.njit`: the results of the same calls in Python, and their errors."""
 
+import copy
 import inspect
+import pickle
 import threading
 import time
+import traceback
 
 import compiled
+import compiled_globals
 import numba
 import numpy as np
 import oracle
@@ -246,6 +250,7 @@ def test_a_missing_rank(world, monkeypatch):
         (lambda comm: comm.scatter(1.0), "scatter: x must have at least one dimension; got float64"),
         (lambda comm: dc.allreduce(1.0, comm=3), "allreduce: comm must be a communicator; got"),
         (lambda comm: comm.allreduce(1.0, out=2.0), "allreduce: out must be an array; got float64"),
+        (lambda comm: dc.allgather_object(1), "allgather_object: compiled code does not know it; call it in Python"),
     ],
 )
 def test_what_cannot_be_compiled(world, call, told):
@@ -277,3 +282,102 @@ def test_beside_a_parallel_region(world):
 
     with together():
         assert_same(step(world, np.zeros(100)), np.full(100, float(world.size)))
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (np.ones(3, "f2"), "allreduce: x must be an array of numbers .but float16.*got .*float16"),
+        (np.ones(1, [("a", "f8")])[0], "allreduce: x must be .* one such value that is no record; got Record"),
+    ],
+)
+def test_values_that_cannot_be_compiled(world, x, told):
+    with together():
+        with pytest.raises(TypeError, match=told):
+            numba.njit(lambda comm, x: comm.allreduce(x))(world, x)
+
+
+def test_lists_of_python_are_no_counts(world):
+    """Compiled code may change them, of which Python would hear later."""
+    with together():
+        with pytest.raises(TypeError, match="scatter: counts must be a tuple or an array in compiled code"):
+            numba.njit(lambda comm, x, counts: comm.scatter(x, counts=counts))(world, np.ones(3), [3])
+        counts = tuple(range(world.size))
+        x = np.arange(float(sum(counts))) if world.rank == 0 else None
+        expected = world.scatter(x, counts=counts if world.rank == 0 else None)
+        for given in (counts, np.array(counts)):
+            told = compiled.with_counts(world, np.arange(float(sum(counts))), given)
+            assert_same(told, expected)
+
+
+def test_an_out_on_the_root_alone(world):
+    with together():
+        x = np.full(2, world.rank + 1.0)
+        for root in (0, world.size - 1):
+            joined, total = compiled.out_on_root(world, x, root)
+            assert (joined is None) == (total is None) == (world.rank != root)
+            if world.rank == root:
+                assert_same(joined, np.repeat(np.arange(1.0, world.size + 1), 2))
+                assert_same(total, np.full(2, world.size * (world.size + 1) / 2))
+
+
+def test_errors_can_be_caught(world, needs_checks):
+    """In the function that calls, or one that calls that one; nothing is left that goes off later."""
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    for call in (compiled.caught, compiled.caught_from_a_function):
+        with together():
+            for _ in range(3):
+                assert_same(call(world, np.ones(2 + min(world.rank, 1))), np.full(1, -1.0))
+            assert_same(call(world, np.ones(2)), np.full(2, float(world.size)))
+
+
+def test_errors_keep_their_traceback(world, needs_checks):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with all_raise(dc.ShapeMismatchError, "shape must fit together") as caught:
+        compiled.in_place(world, np.ones(2 + min(world.rank, 1)))
+    with together():
+        assert type(caught.value) is dc.ShapeMismatchError
+        assert "in in_place" in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("sent", [1.5, 300, 1 + 2j, np.datetime64("2020-01-01"), np.ones(2), np.float32(1)], ids=repr)
+def test_another_kind_from_the_root_than_compiled_for(world, sent):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    kind = np.int8(1) if world.rank else sent
+    with together():
+        if world.rank == 0:
+            compiled.bcast(world, kind, dc.SUM, 0, 0)
+        else:
+            with pytest.raises(TypeError, match="bcast: x must have the dtype and .* compiled for, one int8; got"):
+                compiled.bcast(world, kind, dc.SUM, 0, 0)
+        world.barrier()
+
+
+def test_objects_in_compiled_code(world):
+    """One type for all reductions; identity."""
+    with together():
+        assert compiled.of_objects(world, world, True) == (world.size, True)
+        twin = world.dup()
+        assert compiled.of_objects(world, twin, False) == (1, False)
+        twin.free()
+
+
+def test_copies(world):
+    """numba pickles what closures hold to know them again."""
+    with together():
+        assert pickle.loads(pickle.dumps(dc.COMM_WORLD)) is copy.copy(dc.COMM_WORLD) is dc.COMM_WORLD
+        assert pickle.loads(pickle.dumps(dc)) is dc
+        twin = world.dup()
+        with pytest.raises(TypeError, match="cannot be copied or pickled, for it is of this process"):
+            pickle.dumps(twin)
+        twin.free()
+
+
+def test_a_global_communicator_is_not_frozen_into_the_cache(world):
+    """Code with a global variable of the user's is compiled in every run, and numba says why."""
+    with together():
+        with pytest.warns(numba.NumbaWarning, match="Cannot cache compiled function"):
+            assert compiled_globals.size() == 1

@@ -131,3 +131,57 @@ for wrong in (lambda: dc.jit(3), lambda: dc.jit(cache=True)(abs)):
         "jit: function must be callable; got 3. Options are given by name.",
         "jit: cache must not be given; it is on. numba.njit compiles without one.",
     ]
+
+
+_IN_THREADS = """
+import numba
+import numpy as np
+import dcomp as dc
+
+@numba.njit
+def part(x):
+    return dc.allreduce(x)
+
+@numba.njit(parallel=True)
+def region(x):
+    for i in numba.prange(x.size):
+        x[i] = part(x[i])
+    return x
+
+region(np.ones(1000))
+print("went on")
+"""
+
+
+def test_a_thread_of_a_parallel_region_ends_the_job():
+    """Where numba does not let it be seen before: it would drop the exception, and go on with wrong numbers."""
+    done = mpirun(2, "-c", _IN_THREADS, env={"NUMBA_NUM_THREADS": "2"})
+    assert done.returncode != 0
+    assert "in part: no collective can be called in a parallel region (prange)" in done.stderr
+    assert "went on" not in done.stdout
+
+
+_FIRST_USE = """
+import numba
+import dcomp as dc
+
+@numba.njit(cache=True)
+def who():
+    return dc.rank, dc.size
+
+@numba.njit(cache=True)
+def total(x, op):
+    return dc.allreduce(x, op)
+
+assert who() == (dc.rank, dc.size), who()
+assert total(dc.rank, dc.MAX) == dc.size - 1
+"""
+
+
+def test_the_rank_is_never_frozen(tmp_path):
+    """Also where compiled code is what uses dcomp first, and numba has not been told of it: nothing is installed."""
+    path = tmp_path / "first.py"
+    path.write_text(_FIRST_USE)
+    for ranks in (3, 3, 2):
+        done = mpirun(ranks, path)
+        assert done.returncode == 0, done.stderr
