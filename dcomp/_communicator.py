@@ -50,6 +50,9 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
     others. So use ``dc.COMM_WORLD`` on every rank first, if every rank has dcomp.
     """
 
+    _record = 0  # where compiled code finds what it needs for calls without Python; 0: it makes none
+    _inline: Any = None
+
     def __init__(self, mpi_comm: MPI.Intracomm) -> None:
         if not isinstance(mpi_comm, MPI.Intracomm) or mpi_comm == MPI.COMM_NULL:
             raise TypeError(f"Communicator: mpi_comm must be an mpi4py intracommunicator; got {mpi_comm!r}.")

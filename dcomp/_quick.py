@@ -20,6 +20,7 @@ from .engine.requests import MISSED
 def use_shared_calls(comm: Any) -> None:
     """Put quick calls in the place of the methods of a communicator whose ranks meet in shared memory."""
     # Only here, for where ranks share memory numba has been started.
+    from .engine.inline import Inline
     from .engine.known import KnownCalls
     from .engine.known_requests import start_known, start_the_ordinary_way
 
@@ -28,6 +29,8 @@ def use_shared_calls(comm: Any) -> None:
     calls = _calls(channel, "{}", known.find, _blocking(channel, known), known.go_the_ordinary_way)
     calls["barrier"] = _barrier(channel, known)
     start, start_ordinarily = partial(start_known, requests), partial(start_the_ordinary_way, requests)
+    comm._inline = Inline(known)
+    comm._record = comm._inline.record
     for name, call in (calls | _calls(channel, "i{}", requests.find, start, start_ordinarily)).items():
         setattr(comm, name, call)
 

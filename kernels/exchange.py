@@ -9,12 +9,13 @@ core is written past the caches (`copy_streamed`) where the cores share none, or
 (`copy_requested`) where they do; plain stores to lines in another core's cache take several times as long.
 """
 
+from functools import cache
 from typing import Any
 
 from numba import int64
 
 from . import words as w
-from ._jit import jit, jit_briefly, load_compiled
+from ._jit import c_function, jit, jit_briefly, load_compiled
 from ._memory import load, peek, poke, store
 from ._motion import carry_small, deposit, fill, flow, look_around, move, note_unreached
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
@@ -203,6 +204,33 @@ def call(entry, x, y, out):
     if said == w.DONE:
         set_word(state, w.BUSY, 0)
     return said
+
+
+def _call_from_compiled_code(entry, x, y):
+    """`call`, for arrays in C order by address, of the shape and dtype that the entry is for; it is small."""
+    state = word(entry, w.OF_STATE)
+    if word(state, w.BUSY) or not (x == y or y == 0 or _can_receive(entry, x, y)):
+        return w.REFUSED
+    set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
+    _begin(state, entry, x, y)
+    deposit(state, entry, x)
+    x_told, y_told = offset_of(state, x), result_offset(state, entry, y)
+    post_line(state, word(entry, w.TOKEN), x_told, y_told, word(entry, w.EXPECTED))
+    set_word(state, w.BUSY, 1)
+    if not all_arrived(state):
+        return w.WAITING
+    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
+        return w.UNKNOWN
+    said = carry_small(state)
+    if said == w.DONE:
+        set_word(state, w.BUSY, 0)
+    return said
+
+
+@cache
+def address_of_call():
+    """Where the machine code of `_call_from_compiled_code` is."""
+    return c_function(int64(int64, int64, int64))(_call_from_compiled_code).address
 
 
 @jit

@@ -47,6 +47,12 @@ ROWS, ROW = 29, 8
 # Of both: bytes that the rank sends in all, and receives.
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
+# The record, by which compiled code knows a communicator: a number that no other ever has, the address of the function
+# that makes known calls, and that of the list of requests that have not begun. And a slot, of one call in such code:
+# for which record, its number then, the entry, the reduction, and the extents of x.
+RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED = range(3)
+SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_EXTENTS = range(5)
+
 NOTHING, MOVE, FOLD = range(3)  # kinds
 ALL, AT_ROOT, OWN, PREFIX, BEFORE, TO_ROOT = range(6)  # rules: who gets what of a combination, or whose blocks move
 

@@ -13,13 +13,6 @@ import dcomp
 from ._stamp import Stamped
 
 
-class _Any(type):
-    """All exceptions are such: the interpreter need not make one of another."""
-
-    def __subclasscheck__(cls, other: type) -> bool:
-        return True
-
-
 class Site(NamedTuple):
     """A call in compiled code: what it says besides its arrays, known when it is compiled."""
 
@@ -32,17 +25,18 @@ class Site(NamedTuple):
     result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
 
 
-class Reraised(BaseException, metaclass=_Any):
-    """What compiled code raises: in Python it becomes the exception that a call has left."""
+class Reraised(BaseException):
+    """What compiled code raises: in Python it becomes the exception that a call has left, with its traceback."""
 
-    def __new__(cls, *given: Any) -> Any:
-        return given[0] if given else _left.error
+    def __new__(cls, *_: Any) -> Any:
+        error, _left.error = _left.error, None
+        raise error
 
 
 _left = threading.local()
 
 
-def call(site: Stamped, this: Any, *values: Any) -> Any:
+def call(site: Stamped, slot: int, this: Any, *values: Any) -> Any:
     """Make the call of a method of an object, of COMM_WORLD if that is None; or look up an attribute.
 
     Returns
@@ -51,13 +45,24 @@ def call(site: Stamped, this: Any, *values: Any) -> Any:
     set, and may go on after it.
     """
     try:
-        return _call(site.content, this, values)
+        return _call(site.content, slot, this, values)
     except BaseException as error:
         _left.error = error
         return NotImplemented
 
 
-def _call(site: Site, this: Any, values: tuple) -> Any:
+def go_on(site: Stamped, this: Any, entry: int, said: int) -> Any:
+    """Bring a call to its end that compiled code has begun: whether it has one. NotImplemented as from `call`."""
+    try:
+        told: Site = site.content
+        comm = dcomp.COMM_WORLD if this is None else this
+        return _at(told.file, told.line, told.function)(comm._inline.go_on, {"entry": entry, "said": said})
+    except BaseException as error:
+        _left.error = error
+        return NotImplemented
+
+
+def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     if site.name.startswith("."):
         return getattr(this, site.name[1:])
     if sys._getframe(1).f_back is None:
@@ -69,6 +74,8 @@ def _call(site: Site, this: Any, values: tuple) -> Any:
     result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
     if site.name == "wait_all":
         return tuple(result)
+    if slot and owner._inline is not None:
+        owner._inline.fill(slot, site.name, given)
     if site.result is not None and result is not None:
         dtype, dimensions = site.result
         got = -1 if isinstance(result, np.generic) else result.ndim

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 from numba.core.callconv import RETCODE_USEREXC
@@ -13,6 +14,7 @@ from numba.core.typing.templates import signature as signature_of
 from numba.np import numpy_support
 
 from ._bridge import Reraised, Site
+from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._objects import KNOWN, CartType, CommunicatorType, RequestType, leave_if, look_up, omitted
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
 from ._stamp import Stamped
@@ -136,35 +138,114 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
     site = Stamped(Site(file, line, function, name, tuple(given), scalar, array))
 
-    pyapi, env = context.get_python_api(builder), context.get_env_manager(builder)
-    gil = pyapi.gil_ensure()
-    bridge = look_up(context, builder, pyapi, "dcomp._njit._bridge", "call")
-    leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, bridge))
-    boxed = [_boxed(context, builder, pyapi, env, *one) for one in (this, *given.values())]
-    returned = pyapi.call_function_objargs(bridge, [env.read_const(env.add_const(site)), *boxed])
-    for one in (bridge, *boxed):
-        pyapi.decref(one)
-    slot = cgutils.alloca_once(builder, context.get_value_type(result), zfill=True)
-    has_failed = builder.icmp_unsigned("==", returned, pyapi.get_c_object("_Py_NotImplementedStruct"))
-    with builder.if_else(has_failed, likely=False) as (failed, succeeded):
-        with failed:
+    inline = Inline(context, builder, result, this, given) if can_be_inline(name, result, this, given) else None
+    call = _Call(context, builder, result, site, this, given)
+    if inline is None:
+        call.make(None)
+    else:
+        said, entry = inline.attempt(call.place)
+        with builder.if_else(builder.icmp_signed("==", said, said.type(DONE)), likely=True) as (done, not_done):
+            with done:
+                inline.take_number(call.place)
+                call.leave()
+            with not_done:
+                call.go_on(inline, said, entry)
+    return builder.load(call.place)
+
+
+class _Call:
+    """The code of one call, from where the GIL is taken to where it is given back; its result is in `place`."""
+
+    def __init__(self, context: Any, builder: Any, result: types.Type, site: Stamped, this: tuple, given: dict) -> None:
+        self._context, self._builder, self._result = context, builder, result
+        self._this, self._given = this, given
+        self._pyapi, self._env = context.get_python_api(builder), context.get_env_manager(builder)
+        self.place = cgutils.alloca_once(builder, context.get_value_type(result), zfill=True)
+        self._gil = self._pyapi.gil_ensure()
+        self._site = self._env.read_const(self._env.add_const(site))
+
+    def leave(self) -> None:
+        """Give the GIL back."""
+        self._pyapi.gil_release(self._gil)
+
+    def make(self, slot: Any) -> None:
+        """Have Python make the call, and fill the slot."""
+        builder, pyapi, result = self._builder, self._pyapi, self._result
+        slot = pyapi.make_none() if slot is None else pyapi.long_from_longlong(slot)
+        returned = self._ask(
+            "call", [slot, self._boxed(*self._this), *(self._boxed(*one) for one in self._given.values())]
+        )
+        with builder.if_else(self._has_failed(returned), likely=False) as (failed, succeeded):
+            with failed:
+                pyapi.decref(returned)
+                self.leave()
+                _raise(self._context, builder)
+            with succeeded:
+                if isinstance(result, types.Array) and "out" in self._given and result == self._given["out"][0]:
+                    native = self._given["out"][1]
+                    self._context.nrt.incref(builder, result, native)
+                elif result is types.none:
+                    native = self._context.get_dummy_value()
+                else:
+                    unboxed = pyapi.to_native_value(result, returned)
+                    self._leave_if(unboxed.is_error)
+                    native = unboxed.value
+                self._context.nrt.decref(builder, result, builder.load(self.place))  # of an attempt, else nothing
+                builder.store(native, self.place)
+                pyapi.decref(returned)
+                self.leave()
+
+    def go_on(self, inline: Inline, said: Any, entry: Any) -> None:
+        """Have Python end what has been begun, or make the call."""
+        builder, pyapi = self._builder, self._pyapi
+        to_make, ended, failed = (ir.IntType(8)(one) for one in range(3))
+        state = cgutils.alloca_once_value(builder, to_make)
+        is_begun = builder.and_(
+            builder.icmp_signed("!=", said, said.type(UNTRIED)), builder.icmp_signed("!=", said, said.type(REFUSED))
+        )
+        with builder.if_then(is_begun):
+            numbers = [pyapi.long_from_longlong(one) for one in (entry, said)]
+            returned = self._ask("go_on", [self._boxed(*self._this), *numbers])
+            with builder.if_else(self._has_failed(returned), likely=False) as (has_failed, has_not):
+                with has_failed:
+                    builder.store(failed, state)
+                with has_not:
+                    is_true = builder.icmp_unsigned("==", returned, pyapi.get_c_object("_Py_TrueStruct"))
+                    builder.store(builder.select(is_true, ended, to_make), state)
             pyapi.decref(returned)
-            pyapi.gil_release(gil)
-            _raise(context, builder)
-        with succeeded:
-            if isinstance(result, types.Array) and "out" in given and result == given["out"][0]:
-                native = given["out"][1]
-                context.nrt.incref(builder, result, native)
-            elif result is types.none:
-                native = context.get_dummy_value()
-            else:
-                unboxed = pyapi.to_native_value(result, returned)
-                leave_if(context, builder, pyapi, gil, unboxed.is_error)
-                native = unboxed.value
-            builder.store(native, slot)
-            pyapi.decref(returned)
-            pyapi.gil_release(gil)
-    return builder.load(slot)
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("==", builder.load(state), failed)):
+            self.leave()
+            _raise(self._context, builder)
+        with builder.if_then(builder.icmp_unsigned("==", builder.load(state), ended)):
+            inline.take_number(self.place)
+            self.leave()
+        with builder.if_then(builder.icmp_unsigned("==", builder.load(state), to_make)):
+            self.make(inline.slot)
+
+    def _ask(self, name: str, arguments: list) -> Any:
+        """What a function of `_bridge` returns for the site and these objects, whose references are given away."""
+        pyapi, builder = self._pyapi, self._builder
+        function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", name)
+        self._leave_if(cgutils.is_null(builder, function))
+        returned = pyapi.call_function_objargs(function, [self._site, *arguments])
+        for one in (function, *arguments):
+            pyapi.decref(one)
+        return returned
+
+    def _has_failed(self, returned: Any) -> Any:
+        return self._builder.icmp_unsigned("==", returned, self._pyapi.get_c_object("_Py_NotImplementedStruct"))
+
+    def _leave_if(self, condition: Any) -> None:
+        leave_if(self._context, self._builder, self._pyapi, self._gil, condition)
+
+    def _boxed(self, kind: types.Type, value: Any) -> Any:
+        """A new reference to an argument as Python's object."""
+        if isinstance(kind, types.Omitted):
+            found = self._env.read_const(self._env.add_const(kind.value))
+            self._pyapi.incref(found)
+            return found
+        self._context.nrt.incref(self._builder, kind, value)  # boxing takes one
+        return self._pyapi.from_native_value(kind, value, self._env)
 
 
 def _raise(context: Any, builder: Any) -> None:
@@ -173,13 +254,3 @@ def _raise(context: Any, builder: Any) -> None:
     conv.set_static_user_exc(builder, Reraised)
     with builder.if_then(builder.not_(conv.check_try_status(builder).in_try)):
         conv._return_errcode_raw(builder, RETCODE_USEREXC)
-
-
-def _boxed(context: Any, builder: Any, pyapi: Any, env: Any, kind: types.Type, value: Any) -> Any:
-    """A new reference to an argument as Python's object."""
-    if isinstance(kind, types.Omitted):
-        found = env.read_const(env.add_const(kind.value))
-        pyapi.incref(found)
-        return found
-    context.nrt.incref(builder, kind, value)  # boxing takes one
-    return pyapi.from_native_value(kind, value, env)

@@ -80,7 +80,7 @@ class _HeldModel(models.StructModel):
 @register_model(CommunicatorType)
 @register_model(CartType)
 class _CommunicatorModel(_HeldModel):
-    more = [(name, types.intp) for name in KNOWN]
+    more = [(name, types.intp) for name in (*KNOWN, "record")]
 
 
 register_model(OmittedType)(models.OpaqueModel)
@@ -93,7 +93,7 @@ def _unbox(of: Held, value: Any, c: Any) -> NativeValue:
     held.object = value
     held.owner = c.pyapi.nrt_meminfo_new_from_pyobject(value, value)  # which takes a reference
     for name, _ in c.context.data_model_manager[of].more:
-        number = c.pyapi.object_getattr_string(value, name)
+        number = c.pyapi.object_getattr_string(value, name if name in KNOWN else f"_{name}")
         setattr(held, name, c.pyapi.long_as_longlong(number))
         c.pyapi.decref(number)
     return NativeValue(

@@ -29,7 +29,7 @@ CARRIED = object()  # instead of a result
 class Made(NamedTuple):
     """A call that has been made, as the next one like it needs it."""
 
-    key: tuple
+    key: tuple | None  # None of a number
     route: Any
     entry: int
     make: Any  # makes the array of the result; None: this rank makes none
@@ -45,6 +45,7 @@ class KnownCalls:
     def __init__(self, channel: Channel, meeting: Meeting) -> None:
         self.channel, self.meeting = channel, meeting
         self.made: dict[tuple, Made] = {}
+        self.number: Made | None = None  # the last call on a single number
         # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
         self.met: tuple[int, Made] | None = None
         self.call, self.is_shared = exchange.entry_point(exchange.call), exchange.entry_point(exchange.is_shared)
@@ -104,16 +105,22 @@ class KnownCalls:
 
     def remember(self, key: tuple | None, route: Any) -> None:
         """The next call of this key goes by this route, if it can."""
-        if key is None or not isinstance(route, SharedRoute) or not route.is_plain or route.scalar:
+        if not isinstance(route, SharedRoute) or not route.is_plain:
+            return
+        if route.scalar:
+            self.number = self._made(None, route)
+        if key is None or route.scalar:
             return
         if len(self.made) >= _KEPT:
             self.made.clear()
-        made = Made(
+        with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
+            self.made[key] = self._made(key, route)
+
+    def _made(self, key: tuple | None, route: Any) -> Made:
+        return Made(
             key, route, route.entry, self._maker(route), route.shape, route.dtype, route.sends_only,
             not route.takes_any_out,
         )  # fmt: skip
-        with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
-            self.made[key] = made
 
     def _have_met_for(self, key: tuple | None) -> bool:
         """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""

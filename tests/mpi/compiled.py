@@ -163,3 +163,8 @@ def caught_from_a_function(comm, x):
 def of_objects(comm, other, adds):
     op = dc.SUM if adds else dc.MAX
     return comm.allreduce(1, op), comm is other
+
+
+@numba.njit(cache=True)
+def number(comm, x):
+    return comm.allreduce(x)

@@ -1,0 +1,184 @@
+"""Small calls made again by compiled code, without Python; and where it has to ask Python after all."""
+
+import time
+
+import compiled
+import numpy as np
+import pytest
+from arrays import assert_same
+from parallel import all_raise, together
+
+import dcomp as dc
+
+HERE = "compiled.py"
+
+
+def is_without_python(comm: dc.Communicator) -> bool:
+    return comm._inline is not None
+
+
+def no_python(comm, monkeypatch):
+    """Have every call by way of Python fail."""
+
+    def fail(*args, **kws):
+        raise AssertionError("Python was asked")
+
+    for name in ("barrier", "allreduce", "scan", "exscan"):
+        monkeypatch.setattr(comm, name, fail)
+
+
+CALLS = {
+    "allreduce": lambda comm, x: compiled.allreduce(comm, x, dc.SUM, 0, 0),
+    "scan": lambda comm, x: compiled.scan(comm, x, dc.SUM, 0, 0),
+    "exscan": lambda comm, x: compiled.exscan(comm, x, dc.SUM, 0, 0),
+    "barrier": lambda comm, x: compiled.barrier(comm, x, dc.SUM, 0, 0),
+    "in place": lambda comm, x: compiled.in_place(comm, x.copy()),
+    "into": lambda comm, x: compiled.into(comm, x, np.empty_like(x)),
+    "number": lambda comm, x: np.array(compiled.number(comm, x.flat[0].item())),
+}
+
+
+@pytest.mark.parametrize("shape", [(1,), (), (0,), (3, 4), (200,)], ids=str)
+@pytest.mark.parametrize("name", CALLS)
+def test_python_is_not_asked(world, monkeypatch, name, shape):
+    if not is_without_python(world) or world.size == 1:
+        pytest.skip("takes shared memory, and two ranks")
+    if name == "number" and shape == (0,):
+        pytest.skip("has no number")
+    with world.dup() as comm:
+        x = np.asarray(np.arange(np.prod(shape, dtype=int) * 1.0).reshape(shape) + comm.rank)
+        with together():
+            first = CALLS[name](comm, x)
+            with monkeypatch.context() as patched:
+                no_python(comm, patched)
+                for turn in range(3):
+                    again = CALLS[name](comm, np.asarray(x + turn))
+                    if name == "barrier":
+                        assert again is None
+                        continue
+                    more = turn * (comm.rank + (name == "scan") if "scan" in name else comm.size)
+                    same = name == "exscan" and comm.rank == 0
+                    assert_same(again, np.asarray(first if same else first + more))
+
+
+def test_what_is_not_like_the_last_call(world):
+    """One place of the code, and by turns other communicators, reductions, extents, and late ranks."""
+    rng = np.random.default_rng(3)
+    with together(), world.dup() as twin, world.split(world.rank % 2) as half:
+        kept = {}
+        for turn in range(300):
+            comm = (world, twin, half)[rng.integers(3)]
+            op = (dc.SUM, dc.MAX, dc.MIN)[rng.integers(3)]
+            n = int(rng.integers(1, 5))
+            x = np.arange(float(n)) + world.rank + turn
+            expected = comm.allreduce(x, op)
+            if turn % 50 == world.rank:
+                time.sleep(0.02)
+            result = compiled.allreduce(comm, x, op, 0, 0)
+            assert_same(result, expected)
+            kept[turn] = result, expected
+            number = compiled.number(comm, turn)
+            assert number == turn * comm.size
+        for result, expected in kept.values():  # each is an array of its own
+            assert_same(result, expected)
+
+
+def test_more_extents_than_are_kept(world):
+    if not is_without_python(world):
+        pytest.skip("takes shared memory")
+    with together(), world.dup() as comm:
+        number = int(comm._inline._words[0])
+        for n in [*range(1, 250)] * 2 + [*range(1, 10)]:
+            assert_same(compiled.in_place(comm, np.ones(n)), np.full(n, float(comm.size)))
+        comm._inline._kept.update(dict.fromkeys(range(1024)))
+        assert_same(compiled.in_place(comm, np.ones(251)), np.full(251, float(comm.size)))
+        assert_same(compiled.in_place(comm, np.ones(251)), np.full(251, float(comm.size)))
+        assert comm.size == 1 or int(comm._inline._words[0]) != number
+
+
+def test_requests_in_flight_come_first(world):
+    with together(), world.dup() as comm:
+        for _ in range(3):
+            requests = [comm.iallreduce(np.full(3, float(turn))) for turn in range(3)]
+            assert_same(compiled.in_place(comm, np.ones(2)), np.full(2, float(comm.size)))
+            for turn, request in enumerate(requests):
+                assert_same(request.wait(), np.full(3, float(turn * comm.size)))
+
+
+def test_an_out_that_overlaps(world):
+    memory = np.arange(6.0)
+    with together():
+        compiled.into(world, memory[:3].copy(), np.empty(3))
+    with all_raise(ValueError, "allreduce: out must be x itself or must not overlap it"):
+        compiled.into(world, memory[:3], memory[1:4])
+    with together():
+        assert_same(memory, np.arange(6.0))
+
+
+def test_a_mismatch_after_many_calls(world, needs_checks):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    x = np.ones(3)
+    with together():
+        for way in (0, 1, 0, 1):
+            compiled.in_two_ways(world, x, way)
+    for _ in range(2):
+        with all_raise(dc.CollectiveMismatchError, rf"(?s)got barrier on rank.*allreduce.*{HERE}:\d+ in in_two_ways"):
+            compiled.in_two_ways(world, x, min(world.rank, 1))
+        with all_raise(dc.CollectiveMismatchError, "op must be the same on every rank"):
+            compiled.allreduce(world, x, dc.MAX if world.rank else dc.SUM, 0, 0)
+        with all_raise(dc.CollectiveMismatchError, "got scan on rank|got allreduce on rank"):
+            if world.rank:
+                world.scan(x)
+            else:
+                compiled.allreduce(world, x, dc.SUM, 0, 0)
+        with together():
+            assert_same(compiled.allreduce(world, x, dc.SUM, 0, 0), x * world.size)
+
+
+def test_a_mismatch_of_numbers(world, needs_checks):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with together():
+        for _ in range(3):
+            assert compiled.number(world, 2) == 2 * world.size
+            assert compiled.number(world, 2.5) == 2.5 * world.size
+    with all_raise(dc.CollectiveMismatchError, "dtype must be the same on every rank"):
+        compiled.number(world, 2 if world.rank else 2.5)
+    with together():
+        assert compiled.number(world, 2) == 2 * world.size
+
+
+def test_a_communicator_that_was_freed_after_many_calls(world):
+    comm = world.dup()
+    with together():
+        for _ in range(3):
+            compiled.in_place(comm, np.ones(2))
+        comm.free()
+    for _ in range(2):
+        with all_raise(dc.UsageError, "freed"):
+            compiled.in_place(comm, np.ones(2))
+
+
+def test_a_missing_rank_after_many_calls(world, monkeypatch):
+    if world.size == 1:
+        pytest.skip("no one to miss")
+    comm = world.dup()
+    with together():
+        for _ in range(3):
+            compiled.in_place(comm, np.ones(3))
+    monkeypatch.setattr(comm._channel, "settings", comm._channel.settings.__class__(timeout=0.3))
+    with together():
+        if world.rank:
+            with pytest.raises(
+                dc.DeadlockError, match=r"(?s)rank 0.*missing.*in allreduce.*compiled\.py:\d+ in in_place"
+            ):
+                compiled.in_place(comm, np.ones(3))
+
+
+def test_a_rank_in_python_meets_one_that_does_without(world):
+    x = np.arange(4.0)
+    with together():
+        for turn in range(20):
+            call = compiled.in_place if (world.rank + turn) % 2 else dc.Communicator.allreduce
+            assert_same(call(world, x.copy()), x * world.size)
