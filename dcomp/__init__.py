@@ -11,8 +11,8 @@
 #   __main__ -> _doctor
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
-#     -> engine (known_requests, hierarchy, known, plans, rounds, requests, progress, shared, agreement, mpi, messages,
-#        pieces, operations, waiting, channel, meeting, segment)
+#     -> engine (known_requests, inline, hierarchy, known, plans, rounds, requests, progress, shared, agreement, mpi,
+#        messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
 #     -> _settings _report _launch -> _table _layout _errors _mpirun kernels
 #

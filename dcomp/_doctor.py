@@ -86,8 +86,9 @@ def _nodes() -> dict[str, _Node]:
     from ._world import world
 
     nodes: dict[str, _Node] = {}
+    comm = world()  # first, for it finds out what memory they share
     mine = socket.gethostname(), _world_map.sharing(), os.sched_getaffinity(0)
-    for rank, (name, sharing, cpus) in enumerate(world().allgather_object(mine)):
+    for rank, (name, sharing, cpus) in enumerate(comm.allgather_object(mine)):
         node = nodes.setdefault(name, _Node([], sharing, set()))
         node.ranks.append(rank)
         node.cpus.update(cpus)

@@ -9,13 +9,12 @@ core is written past the caches (`copy_streamed`) where the cores share none, or
 (`copy_requested`) where they do; plain stores to lines in another core's cache take several times as long.
 """
 
-from functools import cache
 from typing import Any
 
 from numba import int64
 
 from . import words as w
-from ._jit import c_function, jit, jit_briefly, load_compiled
+from ._jit import jit, jit_briefly, load_compiled
 from ._memory import load, peek, poke, store
 from ._motion import carry_small, deposit, fill, flow, look_around, move, note_unreached
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
@@ -206,7 +205,8 @@ def call(entry, x, y, out):
     return said
 
 
-def _call_from_compiled_code(entry, x, y):
+@jit_briefly
+def call_by_address(entry, x, y):
     """`call`, for arrays in C order by address, of the shape and dtype that the entry is for; it is small."""
     state = word(entry, w.OF_STATE)
     if word(state, w.BUSY) or not (x == y or y == 0 or _can_receive(entry, x, y)):
@@ -225,12 +225,6 @@ def _call_from_compiled_code(entry, x, y):
     if said == w.DONE:
         set_word(state, w.BUSY, 0)
     return said
-
-
-@cache
-def address_of_call():
-    """Where the machine code of `_call_from_compiled_code` is."""
-    return c_function(int64(int64, int64, int64))(_call_from_compiled_code).address
 
 
 @jit
@@ -388,12 +382,19 @@ def entry_point(function: Any) -> Any:
     return function.overloads[function.signatures[0]].entry_point
 
 
+def c_address(function: Any) -> int:
+    """Where the machine code of the compiled function is, for who calls it as one of C."""
+    result = function.overloads[function.signatures[0]]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+
+
 # What is called from Python, and with what.
 _CALLED = (
     (post, (int64, int64)),
     (arrived, (int64,)),
     (tell, (int64, int64, int64)),
     (call, (int64, any_object, any_object, any_object)),
+    (call_by_address, (int64, int64, int64)),
     (begin, (int64, any_object, any_object, any_object, int64)),
     (glance, (int64,)),
     (settle, (int64,)),

@@ -49,9 +49,15 @@ FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
 # The record, by which compiled code knows a communicator: a number that no other ever has, the address of the function
 # that makes known calls, and that of the list of requests that have not begun. And a slot, of one call in such code:
-# for which record, its number then, the entry, the reduction, and the extents of x.
+# for which record, its number then, the entry, other arguments, whether there is an x, what comes of it, and the
+# extents of x and of the result.
 RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED = range(3)
-SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_EXTENTS = range(5)
+(
+    SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_ROOT, SLOT_AXIS, SLOT_OTHER_AXIS, SLOT_HAS_X, SLOT_GIVES,
+    SLOT_EXTENTS,
+) = range(10)  # fmt: skip
+OBJECT_LENGTH = 16  # where a Python object that has a length keeps it (PyVarObject)
+GIVES_NOTHING, GIVES_RESULT, GIVES_X = range(3)
 
 NOTHING, MOVE, FOLD = range(3)  # kinds
 ALL, AT_ROOT, OWN, PREFIX, BEFORE, TO_ROOT = range(6)  # rules: who gets what of a combination, or whose blocks move

@@ -22,6 +22,7 @@ class Site(NamedTuple):
     name: str  # of what is called
     given: tuple[str, ...]  # names of the arguments
     scalar: str | None  # dtype of x, if that is a number: Python's have another
+    ndim: int  # of x
     result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
 
 
@@ -75,7 +76,7 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     if site.name == "wait_all":
         return tuple(result)
     if slot and owner._inline is not None:
-        owner._inline.fill(slot, site.name, given)
+        owner._inline.fill(slot, site.name, given, site.ndim)
     if site.result is not None and result is not None:
         dtype, dimensions = site.result
         got = -1 if isinstance(result, np.generic) else result.ndim

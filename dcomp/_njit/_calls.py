@@ -136,7 +136,7 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
         array = numpy_support.as_dtype(bare), -1
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
-    site = Stamped(Site(file, line, function, name, tuple(given), scalar, array))
+    site = Stamped(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
 
     inline = Inline(context, builder, result, this, given) if can_be_inline(name, result, this, given) else None
     call = _Call(context, builder, result, site, this, given)
@@ -160,7 +160,8 @@ class _Call:
         self._context, self._builder, self._result = context, builder, result
         self._this, self._given = this, given
         self._pyapi, self._env = context.get_python_api(builder), context.get_env_manager(builder)
-        self.place = cgutils.alloca_once(builder, context.get_value_type(result), zfill=True)
+        self.place = cgutils.alloca_once(builder, context.get_value_type(result))
+        builder.store(cgutils.get_null_value(self.place.type.pointee), self.place)  # each time, as in a loop
         self._gil = self._pyapi.gil_ensure()
         self._site = self._env.read_const(self._env.add_const(site))
 

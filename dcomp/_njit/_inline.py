@@ -13,35 +13,50 @@ from numba.core import cgutils
 from numba.np.arrayobj import _empty_nd_impl, make_array
 
 from ..kernels import words as w
-from ._objects import CommunicatorType, OpType, omitted
+from ._objects import CommunicatorType, OpType
+from ._rules import bare_of
 
-_NAMES = {"barrier", "allreduce", "scan", "exscan"}
+_OF_NUMBERS = {"allreduce", "scan", "exscan", "reduce"}
+_NAMES = {"barrier", "bcast", "scatter", "gather", "allgather", "alltoall", "reduce_scatter", *_OF_NUMBERS}
+_COMPARED = {
+    "op": w.SLOT_OP, "root": w.SLOT_ROOT,
+    "axis": w.SLOT_AXIS, "split_axis": w.SLOT_AXIS, "concat_axis": w.SLOT_OTHER_AXIS,
+}  # fmt: skip
+_NONE = (types.none, None)
+_BIT = ir.IntType(1)
 _WORD = ir.IntType(64)
 DONE, REFUSED, UNTRIED = w.DONE, w.REFUSED, -1  # what is said of an attempt
-_LENGTH = 16  # where a Python object that has a length keeps it
 
 
 class Inline:
     """One call in compiled code."""
 
     def __init__(self, context: Any, builder: Any, result: types.Type, this: tuple, given: dict) -> None:
-        self.context, self.builder, self.result = context, builder, result
-        self.this, self.given, self._number = this, given, None
-        x = given.get("x", (types.none, None))[0]
-        self.ndim = x.ndim if isinstance(x, types.Array) else 0
-        slot = cgutils.add_global_variable(
-            builder.module, ir.ArrayType(_WORD, w.SLOT_EXTENTS + self.ndim), _name(context)
-        )
-        slot.initializer = ir.Constant(slot.type.pointee, None)
-        slot.linkage = "internal"
-        self._slot = slot
-        self.slot = builder.ptrtoint(slot, _WORD)
+        self._context, self._builder, self._result = context, builder, result
+        self._this, self._given = this, given
+        kind, value = given.get("x", (types.none, None))
+        self._kind = bare_of(kind)
+        self._has_x: Any = _BIT(kind is not types.none)
+        self._x = value
+        if isinstance(kind, types.Optional):
+            optional = context.make_helper(builder, kind, value=value)
+            self._has_x, self._x = cgutils.as_bool_bit(builder, optional.valid), optional.data
+        self._array = make_array(self._kind)(context, builder, self._x) if isinstance(self._kind, types.Array) else None
+        self._ndim = self._kind.ndim if isinstance(self._kind, types.Array) else 0
+        bare = bare_of(result)
+        extents = self._ndim + (bare.ndim if isinstance(bare, types.Array) else 0)
+        of_slot = ir.ArrayType(_WORD, w.SLOT_EXTENTS + extents)
+        self._slot = cgutils.add_global_variable(builder.module, of_slot, _name(context))
+        self._slot.initializer = ir.Constant(of_slot, None)
+        self._slot.linkage = "internal"
+        self.slot = builder.ptrtoint(self._slot, _WORD)
+        self._number: Any = None  # where one is received
 
     def attempt(self, place: Any) -> tuple[Any, Any]:
         """Make the call, the GIL held, with its result in `place`: what was said, and the entry."""
-        context, builder = self.context, self.builder
+        context, builder = self._context, self._builder
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
-        kind, comm = self.this
+        kind, comm = self._this
         record = self._of_slot(w.SLOT_RECORD)
         is_mine = builder.icmp_unsigned("!=", record, _WORD(0))
         if isinstance(kind, CommunicatorType):
@@ -49,63 +64,107 @@ class Inline:
             is_mine = builder.and_(is_mine, builder.icmp_unsigned("==", record, mine))
         with builder.if_then(is_mine):
             with builder.if_then(self._is_known(record), likely=True):
-                x, y = self._arrays(place)
+                x, y = self._sent(), self._received(place)
                 call = builder.inttoptr(_load(builder, record, 8 * w.RECORD_CALL), _FUNCTION.as_pointer())
                 builder.store(builder.call(call, [self._of_slot(w.SLOT_ENTRY), x, y]), said)
         return builder.load(said), self._of_slot(w.SLOT_ENTRY)
 
+    def take_number(self, place: Any) -> None:
+        """After the call: put a number that has been received into `place`."""
+        context, builder = self._context, self._builder
+        if self._number is not None:
+            with builder.if_then(self._gives(w.GIVES_RESULT)):
+                data = builder.load(self._number)
+                self._give(place, context.data_model_manager[self._kind].from_data(builder, data))
+
     def _of_slot(self, index: int) -> Any:
-        return self.builder.load(cgutils.gep_inbounds(self.builder, self._slot, 0, index))
+        return self._builder.load(cgutils.gep_inbounds(self._builder, self._slot, 0, index))
+
+    def _gives(self, what: int) -> Any:
+        return self._builder.icmp_unsigned("==", self._of_slot(w.SLOT_GIVES), _WORD(what))
 
     def _is_known(self, record: Any) -> Any:
-        """Whether the slot is of this call: communicator, reduction, and extents."""
-        builder = self.builder
-        unstarted = _load(builder, _load(builder, record, 8 * w.RECORD_UNSTARTED), _LENGTH)
+        """Whether the slot is of this call: communicator, arguments, and extents."""
+        builder = self._builder
+        unstarted = _load(builder, _load(builder, record, 8 * w.RECORD_UNSTARTED), w.OBJECT_LENGTH)
         tests = [
             builder.icmp_unsigned("==", _load(builder, record, 8 * w.RECORD_NUMBER), self._of_slot(w.SLOT_NUMBER)),
             builder.icmp_unsigned("==", unstarted, _WORD(0)),
+            builder.icmp_unsigned("==", builder.zext(self._has_x, _WORD), self._of_slot(w.SLOT_HAS_X)),
         ]
-        op_kind, op = self.given.get("op", (omitted, None))
-        if isinstance(op_kind, OpType):
-            held = cgutils.create_struct_proxy(op_kind)(self.context, builder, value=op).object
-            tests.append(builder.icmp_unsigned("==", builder.ptrtoint(held, _WORD), self._of_slot(w.SLOT_OP)))
-        for argument in ("x", "out"):
-            kind, value = self.given.get(argument, (omitted, None))
-            if isinstance(kind, types.Array):
-                shape = cgutils.unpack_tuple(builder, make_array(kind)(self.context, builder, value).shape, kind.ndim)
-                for axis, length in enumerate(shape):
-                    tests.append(builder.icmp_unsigned("==", length, self._of_slot(w.SLOT_EXTENTS + axis)))
-        known = tests[0]
-        for test in tests[1:]:
-            known = builder.and_(known, test)
-        return known
+        for argument, index in _COMPARED.items():
+            if argument in self._given:
+                tests.append(builder.icmp_unsigned("==", self._word_of(argument), self._of_slot(index)))
+        if self._array is not None:
+            lengths = cgutils.unpack_tuple(builder, self._array.shape, self._ndim)
+            fits = self._have_extents(lengths, w.SLOT_EXTENTS)
+            tests.append(builder.or_(fits, builder.not_(self._has_x)))
+        if "out" in self._given:
+            kind, out = self._given["out"]
+            lengths = cgutils.unpack_tuple(builder, make_array(kind)(self._context, builder, out).shape, kind.ndim)
+            tests += [self._have_extents(lengths, w.SLOT_EXTENTS + self._ndim), self._gives(w.GIVES_RESULT)]
+        return _all(builder, tests)
 
-    def _arrays(self, place: Any) -> tuple[Any, Any]:
-        """Addresses of what is sent and of what receives, which is put into `place`, or is `place`."""
-        context, builder = self.context, self.builder
-        if "x" not in self.given:
-            return _WORD(0), _WORD(0)
-        kind, value = self.given["x"]
-        if not isinstance(kind, types.Array):
-            data = context.data_model_manager[kind].as_data(builder, value)
-            number, self._number = cgutils.alloca_once_value(builder, data), cgutils.alloca_once(builder, data.type)
-            return builder.ptrtoint(number, _WORD), builder.ptrtoint(self._number, _WORD)
-        array = make_array(kind)(context, builder, value)
-        x = builder.ptrtoint(array.data, _WORD)
-        if "out" in self.given:
-            out_kind, out = self.given["out"]
-            context.nrt.incref(builder, out_kind, out)
-            builder.store(out, place)
-            return x, builder.ptrtoint(make_array(out_kind)(context, builder, out).data, _WORD)
-        new = _empty_nd_impl(context, builder, self.result, cgutils.unpack_tuple(builder, array.shape, kind.ndim))
-        builder.store(new._getvalue(), place)
-        return x, builder.ptrtoint(new.data, _WORD)
+    def _word_of(self, argument: str) -> Any:
+        kind, value = self._given[argument]
+        if isinstance(kind, OpType):
+            held = cgutils.create_struct_proxy(kind)(self._context, self._builder, value=value).object
+            return self._builder.ptrtoint(held, _WORD)
+        return self._context.cast(self._builder, value, kind, types.int64)
 
-    def take_number(self, place: Any) -> None:
-        """Put a number that has been received into `place`."""
+    def _have_extents(self, lengths: list, first: int) -> Any:
+        builder = self._builder
+        tests = [builder.icmp_unsigned("==", one, self._of_slot(first + axis)) for axis, one in enumerate(lengths)]
+        return _all(builder, tests)
+
+    def _sent(self) -> Any:
+        """The address of what is sent."""
+        builder = self._builder
+        if self._kind is types.none:
+            return _WORD(0)
+        if self._array is None:
+            data = self._context.data_model_manager[self._kind].as_data(builder, self._x)
+            self._number = cgutils.alloca_once(builder, data.type)
+            return builder.ptrtoint(cgutils.alloca_once_value(builder, data), _WORD)
+        return builder.select(self._has_x, builder.ptrtoint(self._array.data, _WORD), _WORD(0))
+
+    def _received(self, place: Any) -> Any:
+        """The address of what receives: of an array, which is put into `place`, or of `_number`."""
+        context, builder = self._context, self._builder
+        bare: Any = bare_of(self._result)
+        if bare is types.none:
+            return _WORD(0)
         if self._number is not None:
-            data = self.builder.load(self._number)
-            self.builder.store(self.context.data_model_manager[self.result].from_data(self.builder, data), place)
+            return builder.select(self._gives(w.GIVES_RESULT), builder.ptrtoint(self._number, _WORD), _WORD(0))
+        if "out" in self._given:
+            kind, out = self._given["out"]
+            context.nrt.incref(builder, kind, out)
+            self._give(place, out)
+            return builder.ptrtoint(make_array(kind)(context, builder, out).data, _WORD)
+        y = cgutils.alloca_once_value(builder, _WORD(0))
+        with builder.if_then(self._gives(w.GIVES_RESULT), likely=True):
+            first = w.SLOT_EXTENTS + self._ndim
+            lengths = [self._of_slot(first + axis) for axis in range(bare.ndim)]
+            new = _empty_nd_impl(context, builder, bare, lengths)
+            self._give(place, new._getvalue())
+            builder.store(builder.ptrtoint(new.data, _WORD), y)
+        if self._kind == bare:
+            with builder.if_then(self._gives(w.GIVES_X)):
+                context.nrt.incref(builder, bare, self._x)
+                self._give(place, self._x)
+        return builder.load(y)
+
+    def _give(self, place: Any, native: Any) -> None:
+        if isinstance(self._result, types.Optional):
+            native = self._context.make_optional_value(self._builder, self._result.type, native)
+        self._builder.store(native, place)
+
+
+def _all(builder: Any, tests: list) -> Any:
+    known = _BIT(1)
+    for test in tests:
+        known = builder.and_(known, test)
+    return known
 
 
 _names = count()
@@ -126,14 +185,17 @@ def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bo
     """Whether the types of a call allow it."""
     if name not in _NAMES or not (this[0] is types.none or isinstance(this[0], CommunicatorType)):
         return False
-    if name == "barrier":
-        return True
-    kind = given["x"][0]
-    if isinstance(kind, types.Array):
-        return (
-            kind.layout == "C"
-            and isinstance(result, types.Array)
-            and result.layout == "C"
-            and ("out" not in given or (given["out"][0] == result and result.mutable))
-        )
-    return kind == result and "out" not in given
+    if not given.keys() <= {"x", "out", *_COMPARED} or isinstance(given.get("op", _NONE)[0], types.Optional):
+        return False
+    kinds = {argument: kind for argument, (kind, _) in given.items()}
+    if not all(isinstance(kinds[one], types.Integer) for one in _COMPARED.keys() - {"op"} & kinds.keys()):
+        return False
+    bare, x, out = bare_of(result), bare_of(kinds.get("x", types.none)), kinds.get("out")
+    for one in (bare, x):
+        if isinstance(one, types.Array) and one.layout != "C":
+            return False
+    if isinstance(bare, types.Array) and not bare.mutable:
+        return False
+    if isinstance(x, types.Array) or x is types.none:
+        return (out is None or out == bare) and (name != "bcast" or out is None or x is types.none)
+    return x == bare == kinds["x"] and out is None and name in _OF_NUMBERS

@@ -5,6 +5,8 @@ extents an entry is good. The call that Python makes for it the first time fills
 """
 
 import ctypes
+from collections import deque
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -20,6 +22,12 @@ _KEPT = 1024  # entries that slots may name
 _numbers = count(1)
 
 
+@cache
+def _knows_lengths() -> bool:
+    """Whether a deque has its length where compiled code looks for it."""
+    return ctypes.c_ssize_t.from_address(id(probe := deque(range(3))) + w.OBJECT_LENGTH).value == len(probe)
+
+
 class Inline:
     """A communicator, as compiled code sees it.
 
@@ -33,36 +41,56 @@ class Inline:
         self._kept: dict[int, Made] = {}
         self._words = np.zeros(3, np.int64)
         self._words[w.RECORD_NUMBER] = next(_numbers)  # no two have the same, so a slot never takes one for another
-        self._words[w.RECORD_CALL] = exchange.address_of_call()
         self._words[w.RECORD_UNSTARTED] = id(known.channel.unstarted)
-        self.record = address_of(self._words)
+        self.record = address_of(self._words) if _knows_lengths() else 0
 
-    def fill(self, slot: int, name: str, given: dict[str, Any]) -> None:
-        """After a call with these arguments: have the next one like it made without Python, if that can be."""
-        known, x, op = self._known, given.get("x"), given.get("op", SUM)
-        made: Made | None
-        if x is None:
-            made = known.made.get((name,))
-        elif isinstance(x, np.ndarray):
-            made = known.made.get((name, op, x.dtype, x.shape))
-        else:
-            made = known.number
-            terms = None if made is None else made.route.terms
-            if terms is None or (terms.row.name, terms.op, terms.x_dtype) != (name, op, x.dtype):
-                return
-        if made is None or not made.route.is_small:
+    def fill(self, slot: int, name: str, given: dict[str, Any], ndim: int) -> None:
+        """After a call with these arguments: have the next one like it made without Python, if that can be.
+
+        `ndim` is of x, in the compiled code: on this rank there may be none.
+        """
+        x, op = given.get("x"), given.get("op", SUM)
+        made = self._find(name, x, op, given)
+        if made is None or not made.route.is_small or not self.record:
             return
         if len(self._kept) >= _KEPT:
             self._kept.clear()
             self._words[w.RECORD_NUMBER] = next(_numbers)
+        if not self._words[w.RECORD_CALL]:  # not before: most programs have no such code
+            self._words[w.RECORD_CALL] = exchange.c_address(exchange.call_by_address)
         self._kept[made.entry] = made
-        extents = getattr(x, "shape", ())
-        words = (ctypes.c_int64 * (w.SLOT_EXTENTS + len(extents))).from_address(slot)
-        words[w.SLOT_NUMBER], words[w.SLOT_ENTRY] = int(self._words[w.RECORD_NUMBER]), made.entry
-        words[w.SLOT_OP] = id(op) if "op" in given else 0
-        for axis, length in enumerate(extents):
-            words[w.SLOT_EXTENTS + axis] = length
-        words[w.SLOT_RECORD] = self.record
+        gives = w.GIVES_X if made.returns_x else w.GIVES_RESULT if made.route.makes else w.GIVES_NOTHING
+        words = [
+            self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,
+            given.get("root", 0), given.get("axis", given.get("split_axis", 0)), given.get("concat_axis", 0),
+            int(x is not None), gives,
+            *(getattr(x, "shape", ()) if x is not None else (0,) * ndim),
+            *(made.shape if gives == w.GIVES_RESULT and not made.route.scalar else ()),
+        ]  # fmt: skip
+        (ctypes.c_int64 * len(words)).from_address(slot)[:] = words
+
+    def _find(self, name: str, x: Any, op: Any, given: dict[str, Any]) -> Made | None:
+        """The call, as Python has just made it."""
+        known, root, axis, is_new = self._known, given.get("root", 0), given.get("axis", 0), given.get("out") is None
+        if isinstance(x, np.generic):
+            made = known.number
+            terms = None if made is None else made.route.terms
+            told = name, op, x.dtype, root
+            return made if terms and (terms.row.name, terms.op, terms.x_dtype, terms.root) == told else None
+        out = () if is_new else ((given["out"].dtype, given["out"].shape),)
+        kind = () if x is None else (x.dtype, x.shape)
+        on_root = (*kind, "root") if x is not None else out
+        key = {
+            "barrier": (name,),
+            "bcast": (name, root, *on_root),
+            "scatter": (name, axis, root, *on_root),
+            "gather": (name, axis, root, *kind, is_new),
+            "allgather": (name, axis, *kind, is_new),
+            "alltoall": (name, given.get("split_axis", 0), given.get("concat_axis", 0), *kind),
+            "reduce": (name, op, root, *kind),
+            "reduce_scatter": (name, op, axis, *kind),
+        }.get(name, (name, op, *kind))
+        return known.made.get(key)
 
     def go_on(self, entry: int, said: int) -> bool:
         """Bring a call to its end that compiled code could not end; False: Python has to make it, and has the turn."""

@@ -3,7 +3,9 @@
 import time
 
 import compiled
+import compiled_again
 import numpy as np
+import oracle
 import pytest
 from arrays import assert_same
 from parallel import all_raise, together
@@ -23,42 +25,43 @@ def no_python(comm, monkeypatch):
     def fail(*args, **kws):
         raise AssertionError("Python was asked")
 
-    for name in ("barrier", "allreduce", "scan", "exscan"):
+    for name in oracle.ROWS:
         monkeypatch.setattr(comm, name, fail)
 
 
-CALLS = {
-    "allreduce": lambda comm, x: compiled.allreduce(comm, x, dc.SUM, 0, 0),
-    "scan": lambda comm, x: compiled.scan(comm, x, dc.SUM, 0, 0),
-    "exscan": lambda comm, x: compiled.exscan(comm, x, dc.SUM, 0, 0),
-    "barrier": lambda comm, x: compiled.barrier(comm, x, dc.SUM, 0, 0),
-    "in place": lambda comm, x: compiled.in_place(comm, x.copy()),
-    "into": lambda comm, x: compiled.into(comm, x, np.empty_like(x)),
-    "number": lambda comm, x: np.array(compiled.number(comm, x.flat[0].item())),
-}
-
-
-@pytest.mark.parametrize("shape", [(1,), (), (0,), (3, 4), (200,)], ids=str)
-@pytest.mark.parametrize("name", CALLS)
-def test_python_is_not_asked(world, monkeypatch, name, shape):
+@pytest.mark.parametrize("n", [1, 0, 24])
+@pytest.mark.parametrize("name", [*oracle.ROWS, "numbers", "out_on_root", "into", "in_place"])
+def test_python_is_not_asked(world, monkeypatch, name, n):
+    """A call is made in a loop; the first time by way of Python, which fails from then on."""
     if not is_without_python(world) or world.size == 1:
         pytest.skip("takes shared memory, and two ranks")
-    if name == "number" and shape == (0,):
-        pytest.skip("has no number")
-    with world.dup() as comm:
-        x = np.asarray(np.arange(np.prod(shape, dtype=int) * 1.0).reshape(shape) + comm.rank)
-        with together():
-            first = CALLS[name](comm, x)
+    with world.dup() as comm, together():
+        p, me = comm.size, comm.rank
+        x = np.arange(n * p * 1.0).reshape(n * p)
+        call = getattr(compiled_again, name)
+        for root in (0, p - 1):
+            expected = call(comm, x, 1, root)
             with monkeypatch.context() as patched:
                 no_python(comm, patched)
-                for turn in range(3):
-                    again = CALLS[name](comm, np.asarray(x + turn))
-                    if name == "barrier":
-                        assert again is None
-                        continue
-                    more = turn * (comm.rank + (name == "scan") if "scan" in name else comm.size)
-                    same = name == "exscan" and comm.rank == 0
-                    assert_same(again, np.asarray(first if same else first + more))
+                for turns in (1, 4):
+                    for one, other in zip(call(comm, x, turns, root), expected, strict=True):
+                        if isinstance(other, np.ndarray):
+                            assert_same(one, other * turns)
+                        else:
+                            assert one == (None if other is None else other * turns)
+        assert me >= 0
+
+
+def test_errors_in_a_loop(world, needs_checks):
+    """What a call that has failed leaves is nothing that was there before."""
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with together():
+        for _ in range(3):
+            assert (
+                compiled_again.with_errors(world, np.ones(3), np.ones(2 + min(world.rank, 1)), 30)
+                == 30 * world.size * 3
+            )
 
 
 def test_what_is_not_like_the_last_call(world):
