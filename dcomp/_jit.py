@@ -100,12 +100,17 @@ def _wait_for_lock() -> None:
             _lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:  # then every rank compiles, as without it
             _lock = None
-        while _lock is not None:  # and not in one call: signals are let in
-            try:
-                fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_PAUSE)
+        try:
+            while _lock is not None:  # and not in one call: signals are let in
+                try:
+                    fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+        except BaseException:  # a signal's
+            _depth += 1
+            _unlock()
+            raise
     _depth += 1
 
 

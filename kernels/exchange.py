@@ -209,7 +209,7 @@ def call(entry, x, y, out):
 def call_by_address(entry, x, y):
     """`call`, for arrays in C order by address, of the shape and dtype that the entry is for; it is small."""
     state = word(entry, w.OF_STATE)
-    if word(state, w.BUSY) or not (x == y or y == 0 or _can_receive(entry, x, y)):
+    if word(state, w.BUSY) or not (y == 0 or _can_receive(entry, x, y)):
         return w.REFUSED
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     _begin(state, entry, x, y)

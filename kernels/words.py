@@ -48,10 +48,10 @@ ROWS, ROW = 29, 8
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
 # The record, by which compiled code knows a communicator: a number that no other ever has, the address of the function
-# that makes known calls, and that of the list of requests that have not begun. And a slot, of one call in such code:
-# for which record, its number then, the entry, other arguments, whether there is an x, what comes of it, and the
-# extents of x and of the result.
-RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED = range(3)
+# that makes known calls, that of the list of requests that have not begun, and a count of such calls. And a slot, of a
+# call in such code: for which record, its number then, the entry, other arguments, whether there is an x, what comes of
+# it, and the extents of x and of the result.
+RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT = range(4)
 (
     SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_ROOT, SLOT_AXIS, SLOT_OTHER_AXIS, SLOT_HAS_X, SLOT_GIVES,
     SLOT_EXTENTS,

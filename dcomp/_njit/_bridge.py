@@ -54,13 +54,24 @@ def call(site: Stamped, slot: int, this: Any, *values: Any) -> Any:
 
 def go_on(site: Stamped, this: Any, entry: int, said: int) -> Any:
     """Bring a call to its end that compiled code has begun: whether it has one. NotImplemented as from `call`."""
+    comm = dcomp.COMM_WORLD if this is None else this
+    told: Site = site.content
     try:
-        told: Site = site.content
-        comm = dcomp.COMM_WORLD if this is None else this
         return _at(told.file, told.line, told.function)(comm._inline.go_on, {"entry": entry, "said": said})
     except BaseException as error:
+        comm._channel.interrupt(told.name)  # on this rank alone: the others may have ended it
         _left.error = error
         return NotImplemented
+
+
+def keep(site: Stamped, has_begun: int, this: Any, kind: type, value: Any = None, trace: Any = None) -> Any:
+    """Keep an exception of a signal's handler that came before `call` or `go_on` could; NotImplemented."""
+    told: Site = site.content
+    if has_begun:
+        (dcomp.COMM_WORLD if this is None else this)._channel.interrupt(told.name)
+    error = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
+    _left.error = error.with_traceback(trace)
+    return NotImplemented
 
 
 def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
@@ -75,8 +86,6 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
     if site.name == "wait_all":
         return tuple(result)
-    if slot and owner._inline is not None:
-        owner._inline.fill(slot, site.name, given, site.ndim)
     if site.result is not None and result is not None:
         dtype, dimensions = site.result
         got = -1 if isinstance(result, np.generic) else result.ndim
@@ -86,6 +95,8 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
                 f"for, {_told(dtype, dimensions)}; got {_told(result.dtype, got)} (at {site.file}:{site.line} in "
                 f"{site.function})."
             )
+    if slot and owner._inline is not None:
+        owner._inline.fill(slot, site.name, given, site.ndim, site.result)
     return result
 
 

@@ -141,9 +141,9 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     inline = Inline(context, builder, result, this, given) if can_be_inline(name, result, this, given) else None
     call = _Call(context, builder, result, site, this, given)
     if inline is None:
-        call.make(None)
+        call.make(None, _NO)
     else:
-        said, entry = inline.attempt(call.place)
+        said, entry = inline.attempt(call.gil, call.place)
         with builder.if_else(builder.icmp_signed("==", said, said.type(DONE)), likely=True) as (done, not_done):
             with done:
                 inline.take_number(call.place)
@@ -151,6 +151,9 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
             with not_done:
                 call.go_on(inline, said, entry)
     return builder.load(call.place)
+
+
+_NO, _YES = ir.IntType(1)(0), ir.IntType(1)(1)
 
 
 class _Call:
@@ -162,25 +165,23 @@ class _Call:
         self._pyapi, self._env = context.get_python_api(builder), context.get_env_manager(builder)
         self.place = cgutils.alloca_once(builder, context.get_value_type(result))
         builder.store(cgutils.get_null_value(self.place.type.pointee), self.place)  # each time, as in a loop
-        self._gil = self._pyapi.gil_ensure()
+        self.gil = self._pyapi.gil_ensure()
         self._site = self._env.read_const(self._env.add_const(site))
 
     def leave(self) -> None:
         """Give the GIL back."""
-        self._pyapi.gil_release(self._gil)
+        self._pyapi.gil_release(self.gil)
 
-    def make(self, slot: Any) -> None:
-        """Have Python make the call, and fill the slot."""
+    def make(self, slot: Any, has_begun: Any) -> None:
+        """Have Python make the call, and fill the slot; `has_begun`: the ranks have met for it."""
         builder, pyapi, result = self._builder, self._pyapi, self._result
         slot = pyapi.make_none() if slot is None else pyapi.long_from_longlong(slot)
-        returned = self._ask(
-            "call", [slot, self._boxed(*self._this), *(self._boxed(*one) for one in self._given.values())]
-        )
+        given = [self._boxed(*one) for one in (self._this, *self._given.values())]
+        returned = self._ask("call", [slot, *given], has_begun)
         with builder.if_else(self._has_failed(returned), likely=False) as (failed, succeeded):
             with failed:
                 pyapi.decref(returned)
-                self.leave()
-                _raise(self._context, builder)
+                self._fail()
             with succeeded:
                 if isinstance(result, types.Array) and "out" in self._given and result == self._given["out"][0]:
                     native = self._given["out"][1]
@@ -206,7 +207,7 @@ class _Call:
         )
         with builder.if_then(is_begun):
             numbers = [pyapi.long_from_longlong(one) for one in (entry, said)]
-            returned = self._ask("go_on", [self._boxed(*self._this), *numbers])
+            returned = self._ask("go_on", [self._boxed(*self._this), *numbers], _YES)
             with builder.if_else(self._has_failed(returned), likely=False) as (has_failed, has_not):
                 with has_failed:
                     builder.store(failed, state)
@@ -215,29 +216,52 @@ class _Call:
                     builder.store(builder.select(is_true, ended, to_make), state)
             pyapi.decref(returned)
         with cgutils.if_unlikely(builder, builder.icmp_unsigned("==", builder.load(state), failed)):
-            self.leave()
-            _raise(self._context, builder)
+            self._fail()
         with builder.if_then(builder.icmp_unsigned("==", builder.load(state), ended)):
             inline.take_number(self.place)
             self.leave()
         with builder.if_then(builder.icmp_unsigned("==", builder.load(state), to_make)):
-            self.make(inline.slot)
+            self.make(inline.slot, is_begun)
 
-    def _ask(self, name: str, arguments: list) -> Any:
+    def _ask(self, name: str, arguments: list, has_begun: Any) -> Any:
         """What a function of `_bridge` returns for the site and these objects, whose references are given away."""
         pyapi, builder = self._pyapi, self._builder
-        function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", name)
-        self._leave_if(cgutils.is_null(builder, function))
-        returned = pyapi.call_function_objargs(function, [self._site, *arguments])
-        for one in (function, *arguments):
+        returned = cgutils.alloca_once(builder, pyapi.pyobj)
+        builder.store(pyapi.get_null_object(), returned)
+        # The handler of a signal may raise before the function has begun: in Python code of numba's that makes objects.
+        with builder.if_then(cgutils.is_null(builder, pyapi.err_occurred()), likely=True):
+            function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", name)
+            with builder.if_then(cgutils.is_not_null(builder, function), likely=True):
+                builder.store(pyapi.call_function_objargs(function, [self._site, *arguments]), returned)
+                pyapi.decref(function)
+        for one in arguments:
             pyapi.decref(one)
-        return returned
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(returned))):
+            raised = [cgutils.alloca_once(builder, pyapi.pyobj) for _ in range(3)]
+            pyapi.err_fetch(*raised)
+            function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", "keep")
+            self._leave_if(cgutils.is_null(builder, function))
+            begun = pyapi.long_from_longlong(builder.zext(has_begun, ir.IntType(64)))
+            values = [begun, self._boxed(*self._this), *map(builder.load, raised)]
+            builder.store(pyapi.call_function_objargs(function, [self._site, *values]), returned)
+            for one in (function, *values):
+                pyapi.decref(one)
+            self._leave_if(cgutils.is_null(builder, builder.load(returned)))
+        return builder.load(returned)
+
+    def _fail(self) -> None:
+        """Leave with the exception that `_bridge` keeps, and without what an attempt has made."""
+        builder = self._builder
+        self._context.nrt.decref(builder, self._result, builder.load(self.place))
+        builder.store(cgutils.get_null_value(self.place.type.pointee), self.place)
+        self.leave()
+        _raise(self._context, builder)
 
     def _has_failed(self, returned: Any) -> Any:
         return self._builder.icmp_unsigned("==", returned, self._pyapi.get_c_object("_Py_NotImplementedStruct"))
 
     def _leave_if(self, condition: Any) -> None:
-        leave_if(self._context, self._builder, self._pyapi, self._gil, condition)
+        leave_if(self._context, self._builder, self._pyapi, self.gil, condition)
 
     def _boxed(self, kind: types.Type, value: Any) -> Any:
         """A new reference to an argument as Python's object."""

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.np.arrayobj import _empty_nd_impl, make_array
 
 from ..kernels import words as w
-from ._objects import CommunicatorType, OpType
+from ._objects import CommunicatorType, OpType, reduction
 from ._rules import bare_of
 
 _OF_NUMBERS = {"allreduce", "scan", "exscan", "reduce"}
@@ -22,7 +22,7 @@ _COMPARED = {
     "op": w.SLOT_OP, "root": w.SLOT_ROOT,
     "axis": w.SLOT_AXIS, "split_axis": w.SLOT_AXIS, "concat_axis": w.SLOT_OTHER_AXIS,
 }  # fmt: skip
-_NONE = (types.none, None)
+_PYTHON_EVERY = 1024  # calls, a power of two
 _BIT = ir.IntType(1)
 _WORD = ir.IntType(64)
 DONE, REFUSED, UNTRIED = w.DONE, w.REFUSED, -1  # what is said of an attempt
@@ -52,22 +52,38 @@ class Inline:
         self.slot = builder.ptrtoint(self._slot, _WORD)
         self._number: Any = None  # where one is received
 
-    def attempt(self, place: Any) -> tuple[Any, Any]:
+    def attempt(self, gil: Any, place: Any) -> tuple[Any, Any]:
         """Make the call, the GIL held, with its result in `place`: what was said, and the entry."""
         context, builder = self._context, self._builder
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
+        builder.store(_WORD(UNTRIED), said)
+        # Read once: while this waits, another thread may have the place for another communicator.
+        record, entry = self._of_slot(w.SLOT_RECORD), self._of_slot(w.SLOT_ENTRY)
+        self._what = self._of_slot(w.SLOT_GIVES)
         kind, comm = self._this
-        record = self._of_slot(w.SLOT_RECORD)
         is_mine = builder.icmp_unsigned("!=", record, _WORD(0))
         if isinstance(kind, CommunicatorType):
             mine = cgutils.create_struct_proxy(kind)(context, builder, value=comm).record
             is_mine = builder.and_(is_mine, builder.icmp_unsigned("==", record, mine))
-        with builder.if_then(is_mine):
+        with builder.if_then(builder.and_(is_mine, self._has_python(gil))):
             with builder.if_then(self._is_known(record), likely=True):
                 x, y = self._sent(), self._received(place)
                 call = builder.inttoptr(_load(builder, record, 8 * w.RECORD_CALL), _FUNCTION.as_pointer())
-                builder.store(builder.call(call, [self._of_slot(w.SLOT_ENTRY), x, y]), said)
-        return builder.load(said), self._of_slot(w.SLOT_ENTRY)
+                builder.store(builder.call(call, [entry, x, y]), said)
+        return builder.load(said), entry
+
+    def _has_python(self, gil: Any) -> Any:
+        """Whether Python is above: not in a thread of a parallel region, of which Python has to be told."""
+        builder = self._builder
+        held = builder.load(gil)
+        has = cgutils.alloca_once_value(builder, _BIT(1))
+        builder.store(_BIT(1), has)
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", held, held.type(0))):
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(cgutils.voidptr_t, []), "PyEval_GetFrame"
+            )
+            builder.store(cgutils.is_not_null(builder, builder.call(function, [])), has)
+        return builder.load(has)
 
     def take_number(self, place: Any) -> None:
         """After the call: put a number that has been received into `place`."""
@@ -81,13 +97,18 @@ class Inline:
         return self._builder.load(cgutils.gep_inbounds(self._builder, self._slot, 0, index))
 
     def _gives(self, what: int) -> Any:
-        return self._builder.icmp_unsigned("==", self._of_slot(w.SLOT_GIVES), _WORD(what))
+        return self._builder.icmp_unsigned("==", self._what, _WORD(what))
 
     def _is_known(self, record: Any) -> Any:
         """Whether the slot is of this call: communicator, arguments, and extents."""
         builder = self._builder
         unstarted = _load(builder, _load(builder, record, 8 * w.RECORD_UNSTARTED), w.OBJECT_LENGTH)
+        counter = builder.inttoptr(builder.add(record, _WORD(8 * w.RECORD_COUNT)), _WORD.as_pointer())
+        number = builder.add(builder.load(counter), _WORD(1))
+        builder.store(number, counter)
         tests = [
+            # Now and then Python makes it: it lets signals and other threads in.
+            builder.icmp_unsigned("!=", builder.and_(number, _WORD(_PYTHON_EVERY - 1)), _WORD(0)),
             builder.icmp_unsigned("==", _load(builder, record, 8 * w.RECORD_NUMBER), self._of_slot(w.SLOT_NUMBER)),
             builder.icmp_unsigned("==", unstarted, _WORD(0)),
             builder.icmp_unsigned("==", builder.zext(self._has_x, _WORD), self._of_slot(w.SLOT_HAS_X)),
@@ -185,9 +206,9 @@ def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bo
     """Whether the types of a call allow it."""
     if name not in _NAMES or not (this[0] is types.none or isinstance(this[0], CommunicatorType)):
         return False
-    if not given.keys() <= {"x", "out", *_COMPARED} or isinstance(given.get("op", _NONE)[0], types.Optional):
-        return False
     kinds = {argument: kind for argument, (kind, _) in given.items()}
+    if not kinds.keys() <= {"x", "out", *_COMPARED} or not isinstance(kinds.get("op", reduction), OpType):
+        return False
     if not all(isinstance(kinds[one], types.Integer) for one in _COMPARED.keys() - {"op"} & kinds.keys()):
         return False
     bare, x, out = bare_of(result), bare_of(kinds.get("x", types.none)), kinds.get("out")
@@ -197,5 +218,7 @@ def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bo
     if isinstance(bare, types.Array) and not bare.mutable:
         return False
     if isinstance(x, types.Array) or x is types.none:
-        return (out is None or out == bare) and (name != "bcast" or out is None or x is types.none)
+        if name == "bcast" and x is not types.none:  # the root gets it back
+            return out is None and x == bare
+        return out is None or out == bare
     return x == bare == kinds["x"] and out is None and name in _OF_NUMBERS

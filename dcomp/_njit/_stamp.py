@@ -8,9 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-SOURCES = hashlib.blake2b(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))), digest_size=8
-).hexdigest()
+_DCOMP = Path(__file__).parent.parent
+_FILES = [*_DCOMP.glob("_njit/*.py"), *_DCOMP.glob("kernels/*.py"), _DCOMP / "engine" / "inline.py"]
+SOURCES = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(_FILES)), digest_size=8).hexdigest()
 
 
 class _Stale(OSError):

@@ -39,27 +39,31 @@ class Inline:
     def __init__(self, known: KnownCalls) -> None:
         self._known = known
         self._kept: dict[int, Made] = {}
-        self._words = np.zeros(3, np.int64)
+        self._kept_before: dict[int, Made] = {}  # a call with one of these may be under way
+        self._words = np.zeros(4, np.int64)
         self._words[w.RECORD_NUMBER] = next(_numbers)  # no two have the same, so a slot never takes one for another
         self._words[w.RECORD_UNSTARTED] = id(known.channel.unstarted)
         self.record = address_of(self._words) if _knows_lengths() else 0
 
-    def fill(self, slot: int, name: str, given: dict[str, Any], ndim: int) -> None:
+    def fill(self, slot: int, name: str, given: dict[str, Any], ndim: int, result: tuple | None) -> None:
         """After a call with these arguments: have the next one like it made without Python, if that can be.
 
-        `ndim` is of x, in the compiled code: on this rank there may be none.
+        `ndim` is of x, in the compiled code: on this rank there may be none. `result` has dtype and dimensions of the
+        result there, -1 for a number.
         """
         x, op = given.get("x"), given.get("op", SUM)
         made = self._find(name, x, op, given)
         if made is None or not made.route.is_small or not self.record:
             return
+        gives = w.GIVES_X if made.returns_x else w.GIVES_RESULT if made.route.makes else w.GIVES_NOTHING
+        if gives == w.GIVES_RESULT and result != (made.dtype, -1 if made.route.scalar else len(made.shape)):
+            return  # of an earlier call, or one that the code is not for: it would take what does not fit
         if len(self._kept) >= _KEPT:
-            self._kept.clear()
+            self._kept_before, self._kept = self._kept, {}
             self._words[w.RECORD_NUMBER] = next(_numbers)
         if not self._words[w.RECORD_CALL]:  # not before: most programs have no such code
             self._words[w.RECORD_CALL] = exchange.c_address(exchange.call_by_address)
         self._kept[made.entry] = made
-        gives = w.GIVES_X if made.returns_x else w.GIVES_RESULT if made.route.makes else w.GIVES_NOTHING
         words = [
             self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,
             given.get("root", 0), given.get("axis", given.get("split_axis", 0)), given.get("concat_axis", 0),
@@ -93,10 +97,9 @@ class Inline:
         return known.made.get(key)
 
     def go_on(self, entry: int, said: int) -> bool:
-        """Bring a call to its end that compiled code could not end; False: Python has to make it, and has the turn."""
-        made, known = self._kept[entry], self._known
-        try:
-            return known.go_on(said, made, None, None) is CARRIED
-        except BaseException:
-            known.channel.interrupt(made.route.terms.function)
-            raise
+        """Bring a call to its end that compiled code could not end; False: Python has to make it, and has the turn.
+
+        The caller closes the channel after an exception.
+        """
+        made = self._kept.get(entry) or self._kept_before[entry]
+        return self._known.go_on(said, made, None, None) is CARRIED

@@ -60,7 +60,7 @@ class KnownCalls:
         if said == w.REFUSED:
             return MISSED
         result = self._end(said, made, x, out)
-        if self.met is None:
+        if self.met is None and self.channel.is_open:
             self.meeting.give_turn()
         return result
 

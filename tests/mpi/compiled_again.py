@@ -164,3 +164,43 @@ def with_errors(comm, x, wrong, turns):
             total += comm.size
         total += y.size * 0.0 + comm.allreduce(x)[0]
     return total
+
+
+@numba.njit(cache=True)
+def joined_into(comm, x, out):
+    comm.allgather(x, out=out)
+
+
+@numba.njit(cache=True)
+def caught(comm, x, op):
+    y = np.full(1, -1.0)
+    try:
+        y = comm.allreduce(x, op)
+    except Exception:
+        return np.full(1, -1.0)
+    return y
+
+
+@numba.njit(cache=True)
+def two_scans(comm, x):
+    return comm.exscan(x), comm.scan(x)
+
+
+@numba.njit(cache=True, nogil=True)
+def reduced(comm, root):
+    return comm.reduce(3, root=root)
+
+
+@numba.njit(cache=True)
+def after_work(comm, x, n):
+    total = x[0]
+    for i in range(n):
+        total = (total * 1.000001 + i) % 7.0
+    return comm.allreduce(x) + total
+
+
+@numba.njit(cache=True)
+def for_ever(comm, x, n):
+    for _ in range(n):
+        x = comm.allreduce(x) / comm.size
+    return x

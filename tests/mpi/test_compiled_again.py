@@ -1,5 +1,7 @@
 """Small calls made again by compiled code, without Python; and where it has to ask Python after all."""
 
+import signal
+import threading
 import time
 
 import compiled
@@ -185,3 +187,97 @@ def test_a_rank_in_python_meets_one_that_does_without(world):
         for turn in range(20):
             call = compiled.in_place if (world.rank + turn) % 2 else dc.Communicator.allreduce
             assert_same(call(world, x.copy()), x * world.size)
+
+
+def test_another_kind_from_the_root_is_not_kept(world):
+    """What the code is not for must not be taken for known: it would not fit."""
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with together(), world.dup() as comm:
+        like = np.ones(1)
+        for sent in (np.ones(64, "c16"), np.ones((2, 3, 4)), np.ones(64)):
+            for _ in range(3):
+                if comm.rank == 0:
+                    compiled.bcast(comm, sent, dc.SUM, 0, 0)
+                elif sent.dtype == like.dtype and sent.ndim == 1:
+                    assert_same(compiled.bcast(comm, like, dc.SUM, 0, 0), sent)
+                else:
+                    with pytest.raises(TypeError, match="bcast: x must have the dtype"):
+                        compiled.bcast(comm, like, dc.SUM, 0, 0)
+
+
+def test_an_out_that_begins_where_x_does(world):
+    memory = np.zeros(4 * world.size)
+    with together():
+        for _ in range(2):
+            compiled_again.joined_into(world, memory[:4].copy(), memory)
+    if world.size > 1:
+        for _ in range(2):
+            with all_raise(ValueError, "allgather: out must be x itself or must not overlap it"):
+                compiled_again.joined_into(world, memory[:4], memory)
+
+
+def test_mismatches_after_many_calls_are_caught(world, needs_checks):
+    if world.size == 1:
+        pytest.skip("takes two ranks")
+    with together():
+        x = np.ones(3)
+        for _ in range(3):
+            assert_same(compiled_again.caught(world, x, dc.SUM), x * world.size)
+        for _ in range(20):
+            assert_same(compiled_again.caught(world, x, dc.MAX if world.rank else dc.SUM), np.full(1, -1.0))
+            assert_same(compiled_again.caught(world, x, dc.SUM), x * world.size)
+
+
+@pytest.mark.parametrize("x", [1 + 2j, np.uint64(2**63), np.float32(0.5), np.int8(3)], ids=repr)
+def test_numbers_of_many_kinds(world, x):
+    with together():
+        expected = world.exscan(x), world.scan(x)
+        for _ in range(4):
+            assert compiled_again.two_scans(world, x) == expected
+
+
+def test_two_threads_in_one_place(world):
+    """Each with a communicator of its own; one waits while the other makes its call."""
+    if world.size == 1:
+        pytest.skip("no one to wait for")
+    first, second = world.dup(), world.dup()
+    with together():
+        for comm, root in ((first, 0), (second, 1)):
+            for _ in range(3):
+                compiled_again.reduced(comm, root)
+        found = []
+        for _ in range(10):
+            if world.rank == 1:
+                time.sleep(0.01)
+            thread = threading.Thread(target=lambda: found.append(compiled_again.reduced(first, 0)))
+            thread.start()
+            assert compiled_again.reduced(second, 1) == (3 * world.size if world.rank == 1 else None)
+            thread.join()
+        assert found == [3 * world.size if world.rank == 0 else None] * 10
+        first.free()
+        second.free()
+
+
+def test_signals_are_let_in(world):
+    """Also where no rank is ever late, and where the handler's exception comes when compiled code goes to Python."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for call, n in ((compiled_again.after_work, 50_000_000), (compiled_again.for_ever, 2_000_000_000)):
+            with together():
+                comm = world.dup()
+                call(comm, np.ones(3), 10)
+                x = np.ones(4 if call is compiled_again.after_work else 3)  # another: by way of Python
+                comm._channel.settings = comm._channel.settings.__class__(timeout=0.5)
+                if comm.rank == 0:
+                    signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with pytest.raises(dc.DeadlockError if comm.rank else KeyboardInterrupt):
+                    call(comm, x, n)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

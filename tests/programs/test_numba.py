@@ -148,6 +148,7 @@ def region(x):
         x[i] = part(x[i])
     return x
 
+part(1.0), part(1.0)
 region(np.ones(1000))
 print("went on")
 """
