@@ -172,6 +172,13 @@ def _arrive(state, entry, x, y, out, brings_data):
         return w.REFUSED
     if y != 0:
         y = peek(y + data)
+    _arrive_with(state, entry, x, y, brings_data)
+    return w.DONE
+
+
+@jit
+def _arrive_with(state, entry, x, y, brings_data):
+    """The same for arrays by their addresses, which are such as the call is for."""
     set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
     _begin(state, entry, x, y)
     x_told, y_told = w.LATER, w.LATER
@@ -179,7 +186,20 @@ def _arrive(state, entry, x, y, out, brings_data):
         deposit(state, entry, x)
         x_told, y_told = offset_of(state, x), result_offset(state, entry, y)
     post_line(state, word(entry, w.TOKEN), x_told, y_told, word(entry, w.EXPECTED))
-    return w.DONE
+
+
+@jit
+def _meet(state, entry):
+    """After the arrival: take the turn, compare, and carry out what is small; what `call` says."""
+    set_word(state, w.BUSY, 1)
+    if not all_arrived(state):
+        return w.WAITING
+    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
+        return w.UNKNOWN
+    said = _carry(state, _BRIEF)
+    if said == w.DONE:
+        set_word(state, w.BUSY, 0)
+    return said
 
 
 @jit_briefly
@@ -194,15 +214,7 @@ def call(entry, x, y, out):
         return w.REFUSED
     if _arrive(state, entry, address_of(x), address_of(y), address_of(out), True) == w.REFUSED:
         return w.REFUSED
-    set_word(state, w.BUSY, 1)
-    if not all_arrived(state):
-        return w.WAITING
-    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
-        return w.UNKNOWN
-    said = _carry(state, _BRIEF)
-    if said == w.DONE:
-        set_word(state, w.BUSY, 0)
-    return said
+    return _meet(state, entry)
 
 
 @jit_briefly
@@ -211,20 +223,8 @@ def call_by_address(entry, x, y):
     state = word(entry, w.OF_STATE)
     if word(state, w.BUSY) or not (y == 0 or _can_receive(entry, x, y)):
         return w.REFUSED
-    set_word(state, w.EPOCH, word(state, w.EPOCH) + 1)
-    _begin(state, entry, x, y)
-    deposit(state, entry, x)
-    x_told, y_told = offset_of(state, x), result_offset(state, entry, y)
-    post_line(state, word(entry, w.TOKEN), x_told, y_told, word(entry, w.EXPECTED))
-    set_word(state, w.BUSY, 1)
-    if not all_arrived(state):
-        return w.WAITING
-    if word(state, w.COMBINED) != word(entry, w.EXPECTED):
-        return w.UNKNOWN
-    said = carry_small(state)
-    if said == w.DONE:
-        set_word(state, w.BUSY, 0)
-    return said
+    _arrive_with(state, entry, x, y, True)
+    return _meet(state, entry)
 
 
 @jit

@@ -1,4 +1,4 @@
-"""How numba types and compiles a call: Python makes it, with the GIL."""
+"""How numba types and compiles a call: Python makes it, with the GIL, or `_inline` does without."""
 
 import inspect
 from collections.abc import Callable
@@ -122,7 +122,7 @@ def _lowering(name: str, parameters: tuple[str, ...]) -> Callable:
 
 
 def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given: dict, loc: Any) -> Any:
-    """The call: in Python, with the GIL; an exception leaves the compiled function as it is."""
+    """The code of a call: where it has been made before, and can be, without Python."""
     function = context.fndesc.qualname
     if "parfor_gufunc" in function:
         raise errors.NumbaError(f"{name}: no collective can be called in a parallel region (prange)", loc=loc)

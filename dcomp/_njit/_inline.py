@@ -56,7 +56,6 @@ class Inline:
         """Make the call, the GIL held, with its result in `place`: what was said, and the entry."""
         context, builder = self._context, self._builder
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
-        builder.store(_WORD(UNTRIED), said)
         # Read once: while this waits, another thread may have the place for another communicator.
         record, entry = self._of_slot(w.SLOT_RECORD), self._of_slot(w.SLOT_ENTRY)
         self._what = self._of_slot(w.SLOT_GIVES)
@@ -77,7 +76,6 @@ class Inline:
         builder = self._builder
         held = builder.load(gil)
         has = cgutils.alloca_once_value(builder, _BIT(1))
-        builder.store(_BIT(1), has)
         with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", held, held.type(0))):
             function = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(cgutils.voidptr_t, []), "PyEval_GetFrame"

@@ -51,10 +51,7 @@ def _returns_only(of: str, *names: str) -> Callable:
 
 
 def _request(name: str, given: Given) -> types.Type:
-    try:
-        return RequestType(FUNCTIONS[name[1:]](name, given))
-    except TypeError as error:
-        raise TypeError(str(error)) from None
+    return RequestType(FUNCTIONS[name[1:]](name, given))
 
 
 # Collectives
