@@ -8,6 +8,7 @@ as soon as others wait for this rank (`_guard.py`), and a sudden death by the gu
 import atexit
 import contextlib
 import faulthandler
+import itertools
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ from ._link import Link
 from .engine.channel import close_all
 
 _PACKAGE = __name__.partition(".")[0]
+#: The package and what it calls: no lines of the program.
+_BELOW = {_PACKAGE, "numpy", "numba", "mpi4py", *sys.stdlib_module_names}
 _PRINTED = 1.0  # seconds that the guard may take to print a traceback; then this rank prints it
 _ABORTED = 0.5  # seconds that the guard's order to end the job may take; then this rank ends it unasked
 _INTERRUPTED = 130  # the status of shells for SIGINT
@@ -181,9 +184,11 @@ def _flush() -> None:
 def _format(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)
     if isinstance(error, KeyboardInterrupt):
-        # Where inside dcomp it hit is chance, and would tell apart ranks that wait at the same line.
-        frames = list(traceback.walk_tb(error.__traceback__))
-        outside = [frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE for frame, _ in frames]
-        if any(outside):
-            del told.stack[len(outside) - outside[::-1].index(True) :]
+        # Where inside dcomp it hit is chance, and so is what dcomp was handling: it would tell apart ranks that wait at
+        # the same line.
+        modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+        below = len(list(itertools.takewhile(_BELOW.__contains__, reversed(modules))))
+        if below < len(modules) and _PACKAGE in modules[len(modules) - below :]:
+            del told.stack[len(modules) - below :]
+            told.__suppress_context__ = True
     return "".join(told.format())
