@@ -23,6 +23,7 @@ from ._objects import Objects
 from ._persistent import Persistent
 from ._point_to_point import PointToPoint
 from ._quick import use_shared_calls
+from ._quick_messages import use_shared_messages
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
 from .engine.requests import run
@@ -71,6 +72,8 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
         self._windows: list[MPI.Win] = []  # of those that are not in the ranks' heaps
         if self._channel.meeting is not None:
             use_shared_calls(self)
+            if self._channel.mail is not None:
+                use_shared_messages(self)
         elif self._channel.settings.check == "off" and self._channel.settings.timeout is None:
             use_direct_calls(self)
 

@@ -186,7 +186,8 @@ def _format(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         # Where inside dcomp it hit is chance, and so is what dcomp was handling: it would tell apart ranks that wait at
         # the same line.
-        modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+        frames = traceback.walk_tb(error.__traceback__)
+        modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
         below = len(list(itertools.takewhile(_BELOW.__contains__, reversed(modules))))
         if below < len(modules) and _PACKAGE in modules[len(modules) - below :]:
             del told.stack[len(modules) - below :]

@@ -1,6 +1,7 @@
 """Messages from one rank to another: the methods of a communicator. `engine/messages.py` carries them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from mpi4py import MPI
@@ -125,11 +126,13 @@ class PointToPoint:
         found: list[Envelope] = []
 
         def arrived() -> bool:
+            if channel.mail is not None:
+                channel.mail.sort(is_patient=True)
             for message in channel.held:
-                if source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag):
+                if messages.fits(message, source, tag):
                     found.append(Envelope(message.source, message.tag))
                     return True
-            if channel.data.Iprobe(source, tag, status):
+            if channel.mail is None and channel.data.Iprobe(source, tag, status):
                 found.append(Envelope(status.Get_source(), status.Get_tag()))
             return bool(found)
 
@@ -202,6 +205,9 @@ class PointToPoint:
         def steps() -> Steps:
             if target is None:
                 return
+            if channel.mail is not None:
+                yield from channel.mail.send(packed, target, tag)
+                return
             requests = messages.send(channel, packed, target, tag)
             yield lambda: MPI.Request.Testall(requests)
 
@@ -222,7 +228,8 @@ class PointToPoint:
         def steps() -> Steps:
             if where == MPI.PROC_NULL:
                 return out
-            return (yield from messages.receive(channel, where, tag, objects=objects, out=out, function=function))
+            receive = partial(messages.receive, channel) if channel.mail is None else channel.mail.receive
+            return (yield from receive(where, tag, objects=objects, out=out, function=function))
 
         with channel.turn(function):
             return start_message(channel, function, steps(), _peers(where))

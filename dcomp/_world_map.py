@@ -139,11 +139,11 @@ def _start_kernels(*, compiles: bool) -> str:
     """Start numba, and have the compiled functions ready; why they cannot be used, if they cannot."""
     try:
         from .engine.meeting import knows_arrays  # only here, for it takes numba to start
-        from .kernels import exchange
+        from .kernels import ready
 
         if compiles:
-            exchange.compile_all()
-        elif not exchange.load_all():
+            ready.compile_all()
+        elif not ready.load_all():
             return _UNCOMPILED
     except Exception as error:  # the others wait for this rank, and MPI serves without
         return f"numba cannot compile here: {type(error).__name__}: {error}"
@@ -193,7 +193,12 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
         return Channel(comm, name, settings(), _spins)
     nodes = [_nodes[rank] for rank in ranks]
     if len(set(nodes)) == 1:
-        return Channel(comm, name, settings(), _spins, meeting=_meeting(comm), rules=_rules)
+        channel = Channel(comm, name, settings(), _spins, meeting=_meeting(comm), rules=_rules)
+        if channel.meeting is not None:
+            from .engine.mail import make_mail
+
+            channel.mail = make_mail(channel, channel.meeting)
+        return channel
     if settings().check == "off":  # a call may go straight to MPI on one rank and not on another, so no other way
         return Channel(comm, name, settings(), _spins)
     levels = _levels(name, nodes, comm.rank)

@@ -9,12 +9,10 @@ core is written past the caches (`copy_streamed`) where the cores share none, or
 (`copy_requested`) where they do; plain stores to lines in another core's cache take several times as long.
 """
 
-from typing import Any
-
 from numba import int64
 
 from . import words as w
-from ._jit import jit, jit_briefly, load_compiled
+from ._jit import jit, jit_briefly
 from ._memory import load, peek, poke, store
 from ._motion import carry_small, deposit, fill, flow, look_around, move, note_unreached
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
@@ -377,19 +375,8 @@ def play_round(state):
     return _end_round(state)
 
 
-def entry_point(function: Any) -> Any:
-    """The compiled function as numba's dispatcher calls it in the end, which itself takes as long as an exchange."""
-    return function.overloads[function.signatures[0]].entry_point
-
-
-def c_address(function: Any) -> int:
-    """Where the machine code of the compiled function is, for who calls it as one of C."""
-    result = function.overloads[function.signatures[0]]
-    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-
-
 # What is called from Python, and with what.
-_CALLED = (
+CALLED = (
     (post, (int64, int64)),
     (arrived, (int64,)),
     (tell, (int64, int64, int64)),
@@ -409,15 +396,3 @@ _CALLED = (
     (end_round, (int64,)),
     (play_round, (int64,)),
 )
-
-
-def load_all() -> bool:
-    """Load every function that is called from Python from the cache; false if one has to be compiled."""
-    loaded = [load_compiled(function, arguments) for function, arguments in _CALLED]  # all, for some may be broken
-    return all(loaded)
-
-
-def compile_all() -> None:
-    """Compile what `load_all` has not found."""
-    for function, arguments in _CALLED:
-        function.compile(arguments)

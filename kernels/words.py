@@ -14,6 +14,7 @@ Every rank has a control block in the segment, which it alone writes:
          where x and the result are, the tokens it expects, and up to 88 bytes of x; a pair of lines for
          each group of ranks that read them
 `RING`   chunks of x on their way to the ranks that combine them
+`MAIL`   messages to each rank, see `mail.py`; places of plans have none
 ======== ==============================================================================================
 """
 
@@ -27,6 +28,7 @@ LINE = 128  # bytes of two cache lines, which processors fetch in pairs
 IN_LINE = 88  # bytes of x beside the flag
 SLOT = 16384
 BLOCK = 4 << 20  # bytes of a control block, the ring included
+MAIL, MAIL_BYTES = BLOCK, 1 << 20  # where messages are, behind it
 
 # The state: this rank's side of a meeting place; int64 each.
 (
@@ -55,6 +57,24 @@ RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT = range(4)
 (
     SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_ROOT, SLOT_AXIS, SLOT_OTHER_AXIS, SLOT_HAS_X, SLOT_GIVES,
     SLOT_EXTENTS,
+) = range(10)  # fmt: skip
+# The mail: this rank's side of its messages. A row per rank follows: what it has sent there, and got from there, in
+# messages and in bytes; what the other has taken, when last seen; and whether messages wait for room.
+MAIL_STATE, MAIL_SLOT, MAIL_RING, MAIL_SORTED, MAIL_FOUND, MAIL_NEXT, MAIL_ROWS = range(7)
+MAIL_SENT, MAIL_TAIL, MAIL_FREED, MAIL_GOT, MAIL_HEAD, MAIL_QUEUED, MAIL_ROW = range(7)
+# A slot of a rank for another: bytes taken of what comes from there, and whether what goes there waits for room.
+MAIL_TAKEN, MAIL_STUCK, MAIL_RECORDS = 0, 64, 128
+# A message's record: its number, tag, kind and number of data that comes by itself, key of the description, lengths;
+# behind it the description and the data.
+MESSAGE_FLAG, MESSAGE_TAG, MESSAGE_WHAT, MESSAGE_KEY, MESSAGE_LENGTHS, MESSAGE_HEADER = 0, 8, 16, 24, 32, 40
+MESSAGE_SKIP = 0  # the kind of what fills the end of a ring; the others are of `dcomp.engine.messages`
+MESSAGE_KEPT = 128  # added to the kind: the receiver has to keep the description, for it does not come again
+ANYONE, ANY_TAG, NO_ONE = -1, -1, -2
+TAGS = 32768  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
+# A form: what is the same for all messages of one dtype and shape. A word per rank follows: whether it knows the form.
+(
+    FORM_MAIL, FORM_DATA, FORM_ARRAY_TYPE, FORM_LAYOUT, FORM_KEY, FORM_WHAT, FORM_NBYTES, FORM_META, FORM_META_BYTES,
+    FORM_ROWS,
 ) = range(10)  # fmt: skip
 OBJECT_LENGTH = 16  # where a Python object that has a length keeps it (PyVarObject)
 GIVES_NOTHING, GIVES_RESULT, GIVES_X = range(3)

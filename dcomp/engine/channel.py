@@ -18,6 +18,7 @@ from .claims import Claims
 if TYPE_CHECKING:
     from .._calls import Terms
     from .hierarchy import Levels
+    from .mail import Mail
     from .meeting import Meeting
     from .messages import Message
     from .requests import Moving
@@ -56,6 +57,7 @@ class Channel:
         self.settings = settings
         self.rules = rules
         self.meeting: Meeting | None = meeting
+        self.mail: Mail | None = None  # messages in shared memory; None: they go through MPI
         self.levels: Levels | None = levels
         # Where the ranks meet in shared memory they have to, check or no check, and comparing costs nothing.
         self.is_checked = settings.check == "collective" or meeting is not None
@@ -234,6 +236,20 @@ def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
     group.Free()
     world.Free()
     return ranks
+
+
+def make_room(own: Channel) -> None:
+    """Take messages from ranks that wait for room to send more: it may be they that this rank waits for.
+
+    The caller has the turn on its `own` channel.
+    """
+    for channel in list(channels.values()):
+        if channel.mail is not None and channel.mail.is_pressed() and (channel is own or channel.try_enter()):
+            try:
+                channel.mail.sort()
+            finally:
+                if channel is not own:
+                    channel.leave_help()
 
 
 _abandoned: list[Any] = []

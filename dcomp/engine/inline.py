@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._ops import SUM
-from ..kernels import exchange
+from ..kernels import exchange, ready
 from ..kernels import words as w
 from .known import CARRIED, KnownCalls, Made
 from .segment import address_of
@@ -62,7 +62,7 @@ class Inline:
             self._kept_before, self._kept = self._kept, {}
             self._words[w.RECORD_NUMBER] = next(_numbers)
         if not self._words[w.RECORD_CALL]:  # not before: most programs have no such code
-            self._words[w.RECORD_CALL] = exchange.c_address(exchange.call_by_address)
+            self._words[w.RECORD_CALL] = ready.c_address(exchange.call_by_address)
         self._kept[made.entry] = made
         words = [
             self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,

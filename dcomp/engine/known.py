@@ -14,7 +14,7 @@ import numpy as np
 
 from .._buffers import is_in_place
 from .._calls import Call
-from ..kernels import exchange
+from ..kernels import exchange, ready
 from ..kernels import words as w
 from .channel import Channel
 from .meeting import Meeting
@@ -48,7 +48,7 @@ class KnownCalls:
         self.number: Made | None = None  # the last call on a single number
         # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
         self.met: tuple[int, Made] | None = None
-        self.call, self.is_shared = exchange.entry_point(exchange.call), exchange.entry_point(exchange.is_shared)
+        self.call, self.is_shared = ready.entry_point(exchange.call), ready.entry_point(exchange.is_shared)
 
     def go_on(self, said: int, made: Made, x: Any, out: Any) -> Any:
         """Bring a call to its end that `exchange.call` could not end, and give the turn back.

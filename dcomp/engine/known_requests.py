@@ -13,7 +13,7 @@ from mpi4py import MPI
 from .._buffers import is_in_place
 from .._calls import Call, call_place, describe
 from .._table import Shape
-from ..kernels import exchange
+from ..kernels import exchange, ready
 from ..kernels import words as w
 from .channel import Steps
 from .known import KnownCalls, Made
@@ -22,7 +22,7 @@ from .progress import advance, helper
 from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
 from .shared import SharedRoute
 
-_begin, _sends = exchange.entry_point(exchange.begin), exchange.entry_point(exchange.sends)
+_begin, _sends = ready.entry_point(exchange.begin), ready.entry_point(exchange.sends)
 _UNBEGUN = -1  # earlier calls come first
 _FRAMES = 4  # of dcomp's around a new request: call_place, __init__, start_known, the communicator's method
 

@@ -13,7 +13,7 @@ import numpy as np
 from mpi4py import MPI
 
 from .. import _checks
-from ..kernels import exchange
+from ..kernels import exchange, ready
 from ..kernels import words as w
 from .segment import Segment, address_of
 
@@ -34,12 +34,16 @@ class Meeting:
     segment : Segment    Where results come from.
     """
 
-    def __init__(self, comm: MPI.Intracomm, segment: Segment, block: np.ndarray, is_crowded: bool) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, segment: Segment, block: np.ndarray, is_crowded: bool, has_mail: bool
+    ) -> None:
         self.segment = segment
         self._is_crowded = is_crowded
         self._block = block
         segment.pin(block)
         block[: w.RING] = 0
+        if has_mail:
+            block[w.MAIL : w.MAIL + w.MAIL_BYTES] = 0
         offsets = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([address_of(block) - segment.base]), offsets)
         self._blocks = offsets + segment.base
@@ -203,12 +207,14 @@ class Meeting:
         self.segment.unpin(self._block)
 
 
-def make_meeting(comm: MPI.Intracomm, segment: Segment, is_crowded: bool, nbytes: int = w.BLOCK) -> Meeting | None:
-    """The meeting place of a communicator; None if a rank's heap is full. Collective over `comm`."""
-    block = segment.block(nbytes)
+def make_meeting(
+    comm: MPI.Intracomm, segment: Segment, is_crowded: bool, nbytes_of_plan: int | None = None
+) -> Meeting | None:
+    """The meeting place of a communicator, or of a plan; None if a rank's heap is full. Collective over `comm`."""
+    block = segment.block(w.BLOCK + w.MAIL_BYTES if nbytes_of_plan is None else nbytes_of_plan)
     if not comm.allreduce(block is not None, MPI.LAND) or block is None:
         return None
-    return Meeting(comm, segment, block, is_crowded)
+    return Meeting(comm, segment, block, is_crowded, has_mail=nbytes_of_plan is None)
 
 
 @lru_cache(4096)
@@ -232,6 +238,6 @@ def knows_arrays() -> bool:
     entry[w.X_LAYOUT] = entry[w.LAYOUT] = address_of(layout)
     turned, spread = np.empty((3, 2)).T, np.empty((2, 6))[:, ::2]
     others = (turned, spread, array.view(np.int64), array.reshape(3, 2), array.reshape(6), masked, 5)
-    look = exchange.entry_point(exchange.look)
+    look = ready.entry_point(exchange.look)
     found = [look(address_of(entry), one) for one in (array, locked, *others)]
     return found == [address_of(array), -address_of(locked)] + [0] * len(others)

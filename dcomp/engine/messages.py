@@ -6,10 +6,13 @@ names. Headers travel on the channel's `data` with the user's tag, so that MPI m
 data travels on `sync`.
 """
 
+import bisect
 import pickle
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,40 +25,46 @@ from .pieces import spans
 INLINE = 16384  # bytes of data that go with the header
 _META = 16384  # bytes of description that a receive is ready for
 _HEADER = struct.Struct("=4i")  # kind, number of the data, bytes of description, bytes of data behind it
-_ARRAY, _SCALAR, _OBJECT = 1, 2, 3
+ARRAY, SCALAR, OBJECT = 1, 2, 3
 _BUFFER = _HEADER.size + _META + INLINE
 _FIRST_NUMBER, _NUMBERS = 1024, 16384  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
 EXCHANGE_TAG = 512
 
 
+@dataclass(slots=True)
 class Message:
     """A message that has arrived, and perhaps its data."""
 
-    __slots__ = ("bulk", "data", "kind", "meta", "number", "source", "tag")
+    kind: int
+    number: int  # of the data, if that comes by itself; else 0
+    meta: bytes
+    data: np.ndarray
+    source: int
+    tag: int
+    arrival: int = field(default_factory=count().__next__)
 
-    def __init__(self, buffer: np.ndarray, source: int, tag: int) -> None:
-        self.kind, self.number, meta, inline = _HEADER.unpack(buffer[: _HEADER.size].tobytes())
-        self.source, self.tag = source, tag
-        start = _HEADER.size
-        self.meta = buffer[start : start + meta].tobytes()
-        self.data = buffer[start + meta : start + meta + inline]
-        self.bulk = bool(self.number)  # the data comes by itself
+
+def _arrived(buffer: np.ndarray, source: int, tag: int) -> Message:
+    kind, number, meta, inline = _HEADER.unpack(buffer[: _HEADER.size].tobytes())
+    start = _HEADER.size
+    data = buffer[start + meta : start + meta + inline]
+    return Message(kind, number, buffer[start : start + meta].tobytes(), data, source, tag)
 
 
 @lru_cache(1024)
-def _describe(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+def describe(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     return pickle.dumps((dtype, shape))
 
 
 @lru_cache(1024)
-def _described(meta: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+def described(meta: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     return pickle.loads(meta)
 
 
 def pack_array(x: np.ndarray, scalar: bool) -> tuple[int, bytes, list[np.ndarray]]:
     """Kind, description and data of an array."""
     flat = np.ascontiguousarray(x).reshape(-1).view(np.uint8) if x.itemsize and x.size else np.empty(0, np.uint8)
-    return (_SCALAR if scalar else _ARRAY), _describe(x.dtype, x.shape), [flat]
+    return (SCALAR if scalar else ARRAY), describe(x.dtype, x.shape), [flat]
 
 
 def pack_object(x: Any) -> tuple[int, bytes, list[np.ndarray]]:
@@ -65,7 +74,7 @@ def pack_object(x: Any) -> tuple[int, bytes, list[np.ndarray]]:
     if len(buffers) > _META // 8 - 1:
         text, buffers = pickle.dumps(x, protocol=5), []
     data = [np.frombuffer(text, np.uint8), *(np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers)]
-    return _OBJECT, np.array([part.size for part in data], np.int64).tobytes(), data
+    return OBJECT, np.array([part.size for part in data], np.int64).tobytes(), data
 
 
 def send(
@@ -78,8 +87,7 @@ def send(
     if len(meta) > _META:
         raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
     if total > INLINE:
-        channel.messages += 1
-        number = _FIRST_NUMBER + channel.messages % _NUMBERS
+        number = new_number(channel)
     inline = [] if number else data
     header = np.frombuffer(
         b"".join([_HEADER.pack(kind, number, len(meta), 0 if number else total), meta, *(p.tobytes() for p in inline)]),
@@ -87,10 +95,18 @@ def send(
     )
     start = channel.sync.Issend if exchange else channel.data.Isend
     requests = [start([header, MPI.BYTE], dest, tag)]
-    if number:
-        for part in data:
-            requests += [channel.sync.Isend([piece, MPI.BYTE], dest, number) for piece in _pieces(part)]
-    return requests
+    return requests + send_data(channel, data, dest, number) if number else requests
+
+
+def new_number(channel: Channel) -> int:
+    """A number for data that comes by itself, by which the receiver tells it apart."""
+    channel.messages += 1
+    return _FIRST_NUMBER + channel.messages % _NUMBERS
+
+
+def send_data(channel: Channel, data: list[np.ndarray], dest: int, number: int) -> list[MPI.Request]:
+    """Start to send what comes by itself."""
+    return [channel.sync.Isend([piece, MPI.BYTE], dest, number) for part in data for piece in _pieces(part)]
 
 
 def _pieces(part: np.ndarray) -> Iterator[np.ndarray]:
@@ -100,53 +116,63 @@ def _pieces(part: np.ndarray) -> Iterator[np.ndarray]:
 
 def receive(channel: Channel, source: int, tag: int, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
     """Receive one message; steps. The receive is posted at once, so that messages are matched in order."""
-    message = _held(channel, source, tag)
+    message = take_held(channel, source, tag)
     if message is None:
         buffer = np.empty(_BUFFER, np.uint8)
         status = MPI.Status()
         request = channel.data.Irecv([buffer, MPI.BYTE], source, tag)
         yield lambda: request.Test(status)
-        message = Message(buffer, status.Get_source(), status.Get_tag())
+        message = _arrived(buffer, status.Get_source(), status.Get_tag())
+    return (yield from accept(channel, message, objects=objects, out=out, function=function))
+
+
+def accept(channel: Channel, message: Message, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
+    """The content of a message, if it is what this call receives; else it is held for another call."""
     try:
         _check(message, objects, out, function)
     except (TypeError, ValueError):
-        channel.held.append(message)  # not lost: a right call can still receive it
+        bisect.insort(channel.held, message, key=lambda one: one.arrival)  # not lost: a right call can still receive it
         raise
     result = yield from take(channel, message, out)
     return result
 
 
-def _held(channel: Channel, source: int, tag: int) -> Message | None:
-    """A message that an earlier, wrong call did not accept."""
+def fits(message: Message, source: int, tag: int) -> bool:
+    """Whether a receive from this source and with this tag gets the message."""
+    return source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag)
+
+
+def take_held(channel: Channel, source: int, tag: int) -> Message | None:
+    """A message that has come before it was asked for, or that an earlier, wrong call did not accept."""
     for i, message in enumerate(channel.held):
-        if source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag):
+        if fits(message, source, tag):
             return channel.held.pop(i)
     return None
 
 
 def _check(message: Message, objects: bool, out: np.ndarray | None, function: str) -> None:
-    what = "a Python object" if message.kind == _OBJECT else "an array"
-    if objects != (message.kind == _OBJECT):
-        right = "recv_object" if message.kind == _OBJECT else "recv"
+    what = "a Python object" if message.kind == OBJECT else "an array"
+    if objects != (message.kind == OBJECT):
+        right = "recv_object" if message.kind == OBJECT else "recv"
         raise TypeError(
             f"{function}: the message from rank {message.source} with tag {message.tag} is {what}; use {right}. "
             "It was kept."
         )
     if out is not None:
-        dtype, shape = _described(message.meta)
+        dtype, shape = described(message.meta)
         where = f"{function} from rank {message.source}, whose message was kept"
         check_out_layout(out.shape, out.dtype, shape, dtype, where)
 
 
 def take(channel: Channel, message: Message, out: np.ndarray | None = None) -> Steps:
     """The content of a message whose header has arrived; steps."""
-    if message.kind == _OBJECT:
+    if message.kind == OBJECT:
         return (yield from _take_object(channel, message))
-    dtype, shape = _described(message.meta)
+    dtype, shape = described(message.meta)
     direct = out is not None and out.flags.c_contiguous
     array = out if out is not None and direct else np.empty(shape, dtype)
     flat = array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
-    if message.bulk:
+    if message.number:
         yield from _receive_bulk(channel, message, [flat])
     else:
         flat[:] = message.data
@@ -154,13 +180,13 @@ def take(channel: Channel, message: Message, out: np.ndarray | None = None) -> S
         if not direct:
             out[...] = array
         return out
-    return array[()] if message.kind == _SCALAR else array
+    return array[()] if message.kind == SCALAR else array
 
 
 def _take_object(channel: Channel, message: Message) -> Steps:
     sizes = np.frombuffer(message.meta, np.int64)
     parts = [np.empty(n, np.uint8) for n in sizes.tolist()]
-    if message.bulk:
+    if message.number:
         yield from _receive_bulk(channel, message, parts)
     else:
         start = 0
@@ -205,7 +231,7 @@ def exchange(channel: Channel, packed: dict[int, tuple[int, bytes, list[np.ndarr
             buffer = np.empty(status.Get_count(MPI.BYTE), np.uint8)
             source = status.Get_source()
             arrived.Recv([buffer, MPI.BYTE])
-            steps = take(channel, Message(buffer, source, tag))
+            steps = take(channel, _arrived(buffer, source, tag))
             takers.append((source, steps, None))
             arrived = channel.sync.Improbe(MPI.ANY_SOURCE, tag, status)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import DcompError, UsageError
-from ..kernels import exchange
+from ..kernels import exchange, ready
 from ..kernels import words as w
 from .channel import Channel, Steps, abandon
 from .meeting import Meeting
@@ -43,7 +43,7 @@ class Rounds:
         place.prepare_rounds(address_of(entry), x, y)
         self._result = self._x if route.sends_only else self._y if self._out is None else self._out
         self._copies = self._y is not None and self._result is not self._y
-        self._play = exchange.entry_point(exchange.play_round)
+        self._play = ready.entry_point(exchange.play_round)
 
     def start(self) -> None:
         """Make this rank's array known."""

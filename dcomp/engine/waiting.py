@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import _watch
 from .._errors import DeadlockError
-from .channel import Channel, unhelped
+from .channel import Channel, make_room, unhelped
 
 _SPINS = 100  # some 30 us: longer than a small exchange between ranks that have a core each
 _YIELDING = 2e-3  # seconds in which the core is given away but kept within reach
@@ -49,6 +49,7 @@ def _wait_long(test: Callable[[], Any], channel: Channel, this_wait: "_watch.Wai
         for other in list(unhelped):
             if other is not channel:
                 other.help()
+        make_room(channel)
         now = time.monotonic()
         if now - start < _YIELDING:
             os.sched_yield()

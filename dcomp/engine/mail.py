@@ -1,0 +1,210 @@
+"""Messages between ranks that meet in shared memory; `kernels/mail.py` moves them.
+
+Little data goes with the message, other data through MPI. A receive that is posted waits here for its message, and a
+message that comes before its receive is held here: they find each other in the order in which they came, as MPI
+demands.
+"""
+
+import ctypes
+import hashlib
+from collections import deque
+from math import prod
+
+import numpy as np
+from mpi4py import MPI
+
+from ..kernels import mail as kernel
+from ..kernels import ready
+from ..kernels import words as w
+from . import messages
+from .channel import Channel, Steps
+from .meeting import DATA, Meeting, layout_of
+from .messages import Message
+from .segment import address_of
+
+_MOST_SLOT, _LEAST_SLOT = 64 << 10, 4 << 10  # bytes for the messages to one rank
+_FORMS = 1024  # kept; the receivers keep as many of every sender
+_KIND = 127  # the part of a record's word that is the kind
+
+quick_send, quick_receive = ready.entry_point(kernel.send), ready.entry_point(kernel.receive)
+find_key = ready.entry_point(kernel.look_for)
+
+
+def make_mail(channel: Channel, meeting: Meeting) -> "Mail | None":
+    """The mail of a channel; None where there are so many ranks that MPI serves them better."""
+    slot = min(_MOST_SLOT, w.MAIL_BYTES // channel.size // 64 * 64)
+    return Mail(channel, meeting, slot) if slot >= _LEAST_SLOT else None
+
+
+class Form:
+    """What is the same for all messages of one dtype and shape, as compiled code reads it."""
+
+    def __init__(self, mail: "Mail", dtype: np.dtype, shape: tuple[int, ...], kind: int, meta: bytes) -> None:
+        self.dtype, self.shape, self.is_scalar = dtype, shape, kind == messages.SCALAR
+        self._meta = np.frombuffer(meta, np.uint8)
+        self._layout = layout_of(shape, dtype)
+        words = self._words = np.zeros(w.FORM_ROWS + mail.channel.size, np.int64)
+        words[w.FORM_MAIL], words[w.FORM_DATA], words[w.FORM_ARRAY_TYPE] = mail.address, DATA, id(np.ndarray)
+        words[w.FORM_LAYOUT], words[w.FORM_NBYTES] = address_of(self._layout), prod(shape) * dtype.itemsize
+        words[w.FORM_KEY], words[w.FORM_WHAT] = _key(kind, meta), kind | w.MESSAGE_KEPT
+        words[w.FORM_META], words[w.FORM_META_BYTES] = address_of(self._meta), len(meta)
+        self.address = address_of(words)
+
+    def recognise(self, dtype: np.dtype) -> None:
+        """Have arrays of this dtype known, which is equal to that of the form."""
+        if dtype is not self.dtype:
+            self.dtype, self._layout[0] = dtype, id(dtype)
+
+
+class _Posted:
+    """A receive that waits for its message."""
+
+    def __init__(self, source: int, tag: int) -> None:
+        self.source, self.tag = source, tag
+        self.message: Message | None = None
+
+
+class Mail:
+    """A rank's side of the messages of a channel.
+
+    Attributes
+    ----------
+    address : int     Of what the compiled functions keep.
+    """
+
+    def __init__(self, channel: Channel, meeting: Meeting, slot: int) -> None:
+        self.channel = channel
+        words = self._words = np.zeros(w.MAIL_ROWS + w.MAIL_ROW * channel.size, np.int64)
+        words[w.MAIL_STATE], words[w.MAIL_SLOT], words[w.MAIL_RING] = meeting.state, slot, slot - w.MAIL_RECORDS
+        self.address = address_of(words)
+        # Half of a ring, so that there is room at last, wherever the end of the ring is.
+        self._most = (slot - w.MAIL_RECORDS) // 2 - 64 - w.MESSAGE_HEADER
+        self._posted: list[_Posted] = []
+        self._queues: list[deque[object]] = [deque() for _ in range(channel.size)]  # what waits for room, in order
+        self._described: dict[int, tuple[int, bytes]] = {}  # kinds and descriptions by their keys
+        self._forms: dict[tuple, Form | None] = {}
+
+    def form(self, dtype: np.dtype, shape: tuple[int, ...], *, scalar: bool = False) -> Form | None:
+        """The form of arrays; None if they go the ordinary way."""
+        key = dtype, shape, scalar
+        try:
+            form = self._forms[key]
+        except KeyError:
+            kind, meta = messages.SCALAR if scalar else messages.ARRAY, messages.describe(dtype, shape)
+            takes = len(meta) + prod(shape) * dtype.itemsize
+            if dtype.hasobject or len(self._forms) >= _FORMS or takes > self._most or takes > messages.INLINE:
+                return None
+            form = self._forms[key] = Form(self, dtype, shape, kind, meta)
+            self._described[_key(kind, meta)] = kind, meta  # a quick receive reads no description
+        if form is not None:
+            form.recognise(dtype)
+        return form
+
+    def form_of(self, key: int) -> Form | None:
+        """The form of a message that has come, if it has one."""
+        kind, meta = self._described.get(key, (messages.OBJECT, b""))
+        if kind == messages.OBJECT:
+            return None
+        dtype, shape = messages.described(meta)
+        return self.form(dtype, shape, scalar=kind == messages.SCALAR)
+
+    def send(self, packed: tuple[int, bytes, list[np.ndarray]], dest: int, tag: int) -> Steps:
+        """Send a message; steps."""
+        channel, (kind, meta, data) = self.channel, packed
+        total = sum(part.size for part in data)
+        if len(meta) > self._most:
+            raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
+        what, requests, body = kind, [], np.empty(0, np.uint8)
+        if total > messages.INLINE or len(meta) + total > self._most:
+            number = messages.new_number(channel)
+            what |= number << 8
+            requests = messages.send_data(channel, data, dest, number)
+        else:
+            body = data[0] if len(data) == 1 else np.concatenate(data)
+        description = np.frombuffer(meta, np.uint8)
+        record = dest, tag, what, _key(kind, meta), address_of(description), len(meta), address_of(body), body.size
+        queue, ticket = self._queues[dest], object()
+        queue.append(ticket)
+        waiting = w.MAIL_ROWS + w.MAIL_ROW * dest + w.MAIL_QUEUED
+
+        def has_room() -> bool:
+            is_put = queue[0] is ticket and kernel.put(self.address, *record)
+            if is_put:
+                queue.popleft()
+            else:
+                self.sort()  # who does not read may wait for room here
+            self._words[waiting] = len(queue)
+            return is_put
+
+        yield has_room
+        del description, body  # until now
+        yield lambda: MPI.Request.Testall(requests)
+
+    def receive(self, source: int, tag: int, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
+        """Receive one message; steps. The receive is posted at once, so that messages are matched in order."""
+        channel = self.channel
+        self.sort()
+        message = messages.take_held(channel, source, tag)
+        if message is None:
+            posted = _Posted(source, tag)
+            self._posted.append(posted)
+
+            def has_come() -> bool:
+                if posted.message is None:
+                    self.sort(is_patient=True)
+                    if posted.message is None:
+                        channel.make_progress()
+                return posted.message is not None
+
+            self._note()
+            yield has_come
+            message = posted.message
+        assert message is not None
+        self._note()
+        try:
+            return (yield from messages.accept(channel, message, objects=objects, out=out, function=function))
+        finally:
+            self._note()
+
+    def sort(self, is_patient: bool = False) -> None:
+        """Take what has come: to the receives that wait for it, else to be held; the caller has the turn."""
+        while record := kernel.next_record(self.address, is_patient):
+            is_patient = False
+            message = self._read(record)
+            for posted in self._posted:
+                if messages.fits(message, posted.source, posted.tag):
+                    posted.message = message
+                    self._posted.remove(posted)
+                    break
+            else:
+                self.channel.held.append(message)
+        self._note()
+
+    def is_pressed(self) -> bool:
+        """Whether a rank waits for room to send to this one."""
+        return kernel.is_pressed(self.address)
+
+    def _read(self, record: int) -> Message:
+        tag, what, key, lengths = (ctypes.c_int64 * 4).from_address(record + w.MESSAGE_TAG)
+        meta_bytes, nbytes = lengths >> 32, lengths & 0xFFFFFFFF
+        body = ctypes.string_at(record + w.MESSAGE_HEADER, meta_bytes + nbytes)
+        source = int(self._words[w.MAIL_FOUND])
+        kernel.drop(self.address, record)
+        kind, meta = what & _KIND, body[:meta_bytes]
+        if not meta_bytes:
+            kind, meta = self._described[key]
+        elif key and (what & w.MESSAGE_KEPT or len(self._described) < _FORMS):
+            self._described[key] = kind, meta
+        return Message(kind, what >> 8, meta, np.frombuffer(body, np.uint8, nbytes, meta_bytes), source, tag)
+
+    def _note(self) -> None:
+        """Tell compiled code whether messages come by themselves, or by way of what is here."""
+        self._words[w.MAIL_SORTED] = bool(self._posted or self.channel.held)
+
+
+def _key(kind: int, meta: bytes) -> int:
+    """A description as one number, the same on all ranks; not 0."""
+    if kind == messages.OBJECT:
+        return 0
+    digest = hashlib.blake2b(meta, digest_size=8, salt=bytes([kind])).digest()
+    return int.from_bytes(digest, "little", signed=True) or 1

@@ -1,0 +1,298 @@
+"""Messages between the ranks of a node: for every pair a ring of records, written by the sender, read by the receiver.
+
+A record is a header of `MESSAGE_HEADER` bytes, a description of dtype and shape if the receiver does not know it yet,
+and the data; all in whole cache lines, so that a message of up to 24 bytes is one. Its flag is its number of the pair,
+written last; the flag of the place behind it is cleared before, so that nothing old is taken for a record.
+
+Every function says what it has done at once, or after a short wait, and has done nothing where it says WAITING or
+REFUSED: whoever calls it looks after signals, deadlines and MPI meanwhile.
+"""
+
+from numba import int64
+
+from . import words as w
+from ._jit import jit, jit_briefly
+from ._memory import copy, load, pause, peek, poke, sched_yield, store
+from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
+from ._signals import block_of
+from .words import set_word, word
+
+_LINE = 64
+_BYTES = (1 << 32) - 1
+
+
+@jit
+def _row(mail, rank):
+    return mail + 8 * (w.MAIL_ROWS + w.MAIL_ROW * rank)
+
+
+@jit
+def _slot(mail, owner, other):
+    """The address of what a rank has for another."""
+    return block_of(word(mail, w.MAIL_STATE), owner) + w.MAIL + word(mail, w.MAIL_SLOT) * other
+
+
+@jit
+def _me(mail):
+    return word(word(mail, w.MAIL_STATE), w.RANK)
+
+
+@jit
+def _in_lines(nbytes):
+    return (nbytes + _LINE - 1) & -_LINE
+
+
+@jit
+def _put(mail, dest, tag, what, key, meta, meta_bytes, data, nbytes):
+    """Write a record for a rank, if its ring has room: whether it has."""
+    row, slot, length = _row(mail, dest), _slot(mail, _me(mail), dest), word(mail, w.MAIL_RING)
+    ring, tail = slot + w.MAIL_RECORDS, word(row, w.MAIL_TAIL)
+    needs = _in_lines(w.MESSAGE_HEADER + meta_bytes + nbytes)
+    at = tail % length
+    skipped = length - at if at + needs > length else 0
+    behind = tail + skipped + needs
+    if behind + _LINE - word(row, w.MAIL_FREED) > length:  # with the flag of what comes behind
+        set_word(row, w.MAIL_FREED, load(_slot(mail, dest, _me(mail)) + w.MAIL_TAKEN))
+        if behind + _LINE - word(row, w.MAIL_FREED) > length:
+            store(slot + w.MAIL_STUCK, 1)
+            return False
+    number = word(row, w.MAIL_SENT) + 1
+    if skipped != 0:
+        poke(ring, 0)
+        poke(ring + at + w.MESSAGE_WHAT, w.MESSAGE_SKIP)
+        poke(ring + at + w.MESSAGE_LENGTHS, skipped - w.MESSAGE_HEADER)
+        store(ring + at, number)
+        number += 1
+        at = 0
+    record = ring + at
+    poke(ring + behind % length, 0)
+    poke(record + w.MESSAGE_TAG, tag)
+    poke(record + w.MESSAGE_WHAT, what)
+    poke(record + w.MESSAGE_KEY, key)
+    poke(record + w.MESSAGE_LENGTHS, meta_bytes << 32 | nbytes)
+    if meta_bytes > 0:
+        copy(record + w.MESSAGE_HEADER, meta, meta_bytes)
+    copy(record + w.MESSAGE_HEADER + meta_bytes, data, nbytes)
+    store(record, number)
+    set_word(row, w.MAIL_SENT, number)
+    set_word(row, w.MAIL_TAIL, behind)
+    if peek(slot + w.MAIL_STUCK) != 0:
+        store(slot + w.MAIL_STUCK, 0)
+    return True
+
+
+@jit
+def _head(mail, source):
+    """The address of the next record from a rank; 0 if there is none."""
+    row = _row(mail, source)
+    number = word(row, w.MAIL_GOT) + 1
+    record = _slot(mail, source, _me(mail)) + w.MAIL_RECORDS + word(row, w.MAIL_HEAD) % word(mail, w.MAIL_RING)
+    if load(record) != number:
+        return 0
+    if peek(record + w.MESSAGE_WHAT) != w.MESSAGE_SKIP:
+        return record
+    _drop(mail, source, record)
+    record = _slot(mail, source, _me(mail)) + w.MAIL_RECORDS
+    return record if load(record) == number + 1 else 0
+
+
+@jit
+def _meta_bytes(record):
+    return peek(record + w.MESSAGE_LENGTHS) >> 32
+
+
+@jit
+def _nbytes(record):
+    return peek(record + w.MESSAGE_LENGTHS) & _BYTES
+
+
+@jit
+def _drop(mail, source, record):
+    """Give the room of the next record back."""
+    row = _row(mail, source)
+    head = word(row, w.MAIL_HEAD) + _in_lines(w.MESSAGE_HEADER + _meta_bytes(record) + _nbytes(record))
+    set_word(row, w.MAIL_HEAD, head)
+    set_word(row, w.MAIL_GOT, word(row, w.MAIL_GOT) + 1)
+    store(_slot(mail, _me(mail), source) + w.MAIL_TAKEN, head)
+
+
+@jit
+def _seek(mail, source, tag):
+    """The address of the next record, if it can be received from such a source and with such a tag; -1 if there are
+    only others; 0 if there is none. MAIL_FOUND is whose it is.
+    """
+    if source != w.ANYONE:
+        set_word(mail, w.MAIL_FOUND, source)
+        record = _head(mail, source)
+        if record == 0 or tag == w.ANY_TAG or peek(record + w.MESSAGE_TAG) == tag:
+            return record
+        return -1
+    found, size = 0, word(word(mail, w.MAIL_STATE), w.SIZE)
+    for index in range(size):
+        other = (word(mail, w.MAIL_NEXT) + index) % size
+        record = _head(mail, other)
+        if record != 0:
+            found = -1
+            if tag == w.ANY_TAG or peek(record + w.MESSAGE_TAG) == tag:
+                set_word(mail, w.MAIL_FOUND, other)
+                set_word(mail, w.MAIL_NEXT, other + 1)  # else who has many would keep the others from their turn
+                return record
+    return found
+
+
+@jit
+def _await(mail, source, tag):
+    """`_seek`, with a short wait."""
+    record = _seek(mail, source, tag)
+    if record != 0:
+        return record
+    state = word(mail, w.MAIL_STATE)
+    for _ in range(word(state, w.SPINS)):
+        pause()
+        record = _seek(mail, source, tag)
+        if record != 0:
+            return record
+    for _ in range(word(state, w.YIELDS)):
+        sched_yield()
+        record = _seek(mail, source, tag)
+        if record != 0:
+            return record
+    return 0
+
+
+@jit
+def _is_free(mail):
+    """Whether no thread has the turn."""
+    return word(word(mail, w.MAIL_STATE), w.BUSY) == 0
+
+
+@jit
+def _send(form, x, dest, tag):
+    mail = word(form, w.FORM_MAIL)
+    state = word(mail, w.MAIL_STATE)
+    if not (_is_free(mail) and 0 <= dest < word(state, w.SIZE) and 0 <= tag < w.TAGS):
+        return w.REFUSED
+    if word(_row(mail, dest), w.MAIL_QUEUED) != 0:
+        return w.REFUSED
+    told = form + 8 * (w.FORM_ROWS + dest)
+    meta_bytes = 0 if peek(told) != 0 else word(form, w.FORM_META_BYTES)
+    what, key, meta = word(form, w.FORM_WHAT), word(form, w.FORM_KEY), word(form, w.FORM_META)
+    if not _put(mail, dest, tag, what, key, meta, meta_bytes, x, word(form, w.FORM_NBYTES)):
+        return w.WAITING
+    if what & w.MESSAGE_KEPT:
+        poke(told, 1)
+    return w.DONE
+
+
+@jit
+def _receive(form, y, source, tag):
+    mail = word(form, w.FORM_MAIL)
+    size = word(word(mail, w.MAIL_STATE), w.SIZE)
+    if not (_is_free(mail) and w.ANYONE <= source < size and w.ANY_TAG <= tag < w.TAGS):
+        return w.REFUSED
+    if word(mail, w.MAIL_SORTED) != 0:
+        return w.REFUSED
+    record = _await(mail, source, tag)
+    if record == 0:
+        return w.WAITING
+    if record < 0 or peek(record + w.MESSAGE_KEY) != word(form, w.FORM_KEY):
+        return w.REFUSED
+    if (peek(record + w.MESSAGE_WHAT) ^ word(form, w.FORM_WHAT)) & ~w.MESSAGE_KEPT != 0:  # its data comes by itself
+        return w.REFUSED
+    copy(y, record + w.MESSAGE_HEADER + _meta_bytes(record), word(form, w.FORM_NBYTES))
+    _drop(mail, word(mail, w.MAIL_FOUND), record)
+    return w.DONE
+
+
+@jit
+def _data_of(form, value, flags):
+    """The address of the data of an array of this form; 0 if the object is none."""
+    if form == 0 or value == 0:
+        return 0
+    data = word(form, w.FORM_DATA)
+    if not is_array(value, data, word(form, w.FORM_ARRAY_TYPE), word(form, w.FORM_LAYOUT), flags):
+        return 0
+    return peek(value + data)
+
+
+@jit_briefly
+def send(form, x, dest, tag):
+    """Send an array, if it is of this form and little: DONE; WAITING, for room; REFUSED, also if another thread has the
+    turn, or messages wait for room.
+    """
+    data = _data_of(form, address_of(x), IN_ORDER)
+    return w.REFUSED if data == 0 else _send(form, data, dest, tag)
+
+
+@jit_briefly
+def send_by_address(form, x, dest, tag):
+    """`send`, for an array in C order of this form by its address; to no one nothing is sent."""
+    return w.DONE if dest == w.NO_ONE else _send(form, x, dest, tag)
+
+
+@jit_briefly
+def receive(form, out, source, tag):
+    """Receive into an array, if it and the message are of this form: DONE; WAITING, for a message; REFUSED, also if
+    another message, or some thread, comes first.
+    """
+    data = _data_of(form, address_of(out), IN_ORDER | WRITEABLE)
+    return w.REFUSED if data == 0 else _receive(form, data, source, tag)
+
+
+@jit_briefly
+def receive_by_address(form, y, source, tag):
+    """`receive`, into an array in C order of this form by its address; from no one nothing comes."""
+    return w.DONE if source == w.NO_ONE else _receive(form, y, source, tag)
+
+
+@jit_briefly
+def look_for(mail, source, tag):
+    """The key of the message that `receive` would get; 0 if there is none, or that would be refused."""
+    size = word(word(mail, w.MAIL_STATE), w.SIZE)
+    if not (_is_free(mail) and w.ANYONE <= source < size) or word(mail, w.MAIL_SORTED) != 0:
+        return 0
+    record = _await(mail, source, tag)
+    return 0 if record <= 0 else peek(record + w.MESSAGE_KEY)
+
+
+@jit_briefly
+def put(mail, dest, tag, what, key, meta, meta_bytes, data, nbytes):
+    """Write a record for a rank: whether there was room. The caller has the turn."""
+    return _put(mail, dest, tag, what, key, meta, meta_bytes, data, nbytes)
+
+
+@jit_briefly
+def next_record(mail, is_patient):
+    """The address of the next record from any rank, whose number MAIL_FOUND is; 0 if there is none, also within a short
+    wait if there is to be one.
+    """
+    return _await(mail, w.ANYONE, w.ANY_TAG) if is_patient else _seek(mail, w.ANYONE, w.ANY_TAG)
+
+
+@jit_briefly
+def drop(mail, record):
+    """Give the room of the record back that was found."""
+    _drop(mail, word(mail, w.MAIL_FOUND), record)
+
+
+@jit_briefly
+def is_pressed(mail):
+    """Whether some rank waits for room to send to this one."""
+    for other in range(word(word(mail, w.MAIL_STATE), w.SIZE)):
+        if load(_slot(mail, other, _me(mail)) + w.MAIL_STUCK) != 0:
+            return True
+    return False
+
+
+# What is called from Python, and with what.
+CALLED = (
+    (send, (int64, any_object, int64, int64)),
+    (send_by_address, (int64, int64, int64, int64)),
+    (receive, (int64, any_object, int64, int64)),
+    (receive_by_address, (int64, int64, int64, int64)),
+    (look_for, (int64, int64, int64)),
+    (put, (int64,) * 9),
+    (next_record, (int64, int64)),
+    (drop, (int64, int64)),
+    (is_pressed, (int64,)),
+)
