@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from mpi4py import MPI
 
 from ._buffers import as_array, check_out
@@ -15,6 +16,7 @@ from .engine.requests import Request, run, start_message
 
 ANY_SOURCE = -1  #: receive from whichever rank
 ANY_TAG = -1  #: receive whatever tag
+LAST_TAG = 32767  # MPI promises tags up to it (MPI-4.1, 9.1.2)
 
 
 class Envelope(NamedTuple):
@@ -107,6 +109,8 @@ class PointToPoint:
         The receive is posted first. MPI_Irecv, MPI_Isend.
         """
         array, scalar = as_array(x, "sendrecv")
+        if overlaps(array, out):
+            array = array.copy()
         self._check_target("sendrecv", dest, sendtag)  # before a receive is posted that would take a later message
         receive = self._receive("sendrecv", source, recvtag, objects=False, out=out)
         send = self._send("sendrecv", messages.pack_array(array, scalar), dest, sendtag)
@@ -242,6 +246,11 @@ class PointToPoint:
         return normalise_rank(source, self.size, function, "source")
 
 
+def overlaps(x: Any, out: Any) -> bool:
+    """Whether what arrives might fall on what has not left yet: little data leaves at once."""
+    return isinstance(out, np.ndarray) and x.nbytes > messages.INLINE and np.may_share_memory(x, out)
+
+
 def _peers(source: int) -> tuple[int, ...] | None:
     return None if source in (MPI.ANY_SOURCE, MPI.PROC_NULL) else (source,)
 
@@ -253,6 +262,6 @@ def _tag(tag: int, function: str, least: int) -> int:
         raise TypeError(f"{function}: tag must be an integer; got {tag!r}.") from None
     if least == ANY_TAG and value in (ANY_TAG, MPI.ANY_TAG):
         return MPI.ANY_TAG
-    if not 0 <= value <= 32767:
-        raise ValueError(f"{function}: tag must lie between 0 and 32767; got {value}.")
+    if not 0 <= value <= LAST_TAG:
+        raise ValueError(f"{function}: tag must lie between 0 and {LAST_TAG}; got {value}.")
     return value

@@ -1,4 +1,4 @@
-"""Messages of little data between ranks that share a node: from Python in one step.
+"""Messages between ranks that share a node: from Python in one step.
 
 These take the place of a communicator's methods; see `engine/mail.py`. What they do not do goes the ordinary way.
 """
@@ -7,59 +7,72 @@ from typing import Any
 
 import numpy as np
 
-from ._point_to_point import ANY_SOURCE, ANY_TAG, PointToPoint
+from ._point_to_point import ANY_SOURCE, ANY_TAG, LAST_TAG, PointToPoint, overlaps
+from .engine.channel import abandon
 
 
 def use_shared_messages(comm: Any) -> None:
     """Put quick messages in the place of the methods of a communicator that has a mail."""
     # Only here, for where ranks share memory numba has been started.
     from .engine.mail import find_key, quick_receive, quick_send
-    from .kernels.words import DONE, REFUSED
+    from .kernels.words import DONE, REFUSED, WAITING, WORKING
 
-    mail, ndarray, empty = comm._channel.mail, np.ndarray, np.empty
-    address = mail.address
+    channel, mail, ndarray = comm._channel, comm._channel.mail, np.ndarray
+    address, size = mail.address, comm.size
     sent = received = 0  # addresses of the last forms
 
-    def put(x: Any, dest: Any, tag: Any) -> bool:
-        """Send x, if that can be done at once: whether it was."""
+    def put(x: Any, dest: Any, tag: Any) -> int:
+        """Send x, if that can be done at once: DONE; WORKING: it has to be finished."""
         nonlocal sent
         if type(dest) is not int or type(tag) is not int:
-            return False
+            return REFUSED
         said = quick_send(sent, x, dest, tag)
         if said == REFUSED and type(x) is ndarray:
             form = mail.form(x.dtype, x.shape)
             if form is not None:
                 sent = form.address
                 said = quick_send(sent, x, dest, tag)
-        return said == DONE
+        return said
 
-    def get(source: Any, tag: Any, out: Any) -> Any:
+    def get(function: str, source: Any, tag: Any, out: Any) -> Any:
         """The message if it is there, or comes within a short wait; else None."""
         nonlocal received
         if type(source) is not int or type(tag) is not int:
             return None
         if type(out) is ndarray:
             said = quick_receive(received, out, source, tag)
-            if said == REFUSED:
-                form = mail.form(out.dtype, out.shape)
-                if form is not None:
-                    received = form.address
-                    said = quick_receive(received, out, source, tag)
-            return out if said == DONE else None
-        form = mail.form_of(find_key(address, source, tag)) if out is None else None
+            if said == DONE:
+                return out
+            if said == WAITING:
+                return None
+            form = mail.form(out.dtype, out.shape)
+        else:
+            form = mail.form_of(find_key(address, source, tag)) if out is None else None
         if form is None:
             return None
-        result = empty(form.shape, form.dtype)
-        if quick_receive(form.address, result, source, tag) != DONE:
+        received = form.address
+        result = mail.empty(form) if out is None else out
+        said = quick_receive(received, result, source, tag)
+        if said == WORKING:
+            said = mail.read_large(form, result, source, tag, function)
+        if said != DONE:
             return None
-        return result[()] if form.is_scalar else result
+        return result[()] if form.is_scalar and out is None else result
 
     def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
-        if not put(x, dest, tag):
+        try:
+            said = put(x, dest, tag)
+            if said == WORKING:
+                mail.finish("send", x, dest, *mail.exposed())
+        except BaseException:  # the receiver may read x later
+            channel.interrupt("send")
+            abandon(x)
+            raise
+        if said not in (DONE, WORKING):
             PointToPoint.send(comm, x, dest, tag=tag)
 
     def recv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
-        result = get(source, tag, out)
+        result = get("recv", source, tag, out)
         return PointToPoint.recv(comm, source, tag=tag, out=out) if result is None else result
 
     def sendrecv(
@@ -71,11 +84,32 @@ def use_shared_messages(comm: Any) -> None:
         recvtag: int = ANY_TAG,
         out: Any = None,
     ) -> Any:
-        if not put(x, dest, sendtag):
+        if not (
+            type(x) is ndarray
+            and type(source) is type(recvtag) is int
+            and ANY_SOURCE <= source < size
+            and ANY_TAG <= recvtag <= LAST_TAG
+            and (out is None or (type(out) is ndarray and out.flags.writeable and not overlaps(x, out)))
+        ):  # else x might have been sent when it turns out that nothing can be received
             return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
-        result = get(source, recvtag, out)
-        if result is None:
-            return comm._receive("sendrecv", source, recvtag, objects=False, out=out).wait()
+        try:
+            said = put(x, dest, sendtag)
+            if said == WORKING:
+                exposed = mail.exposed()
+            elif said != DONE:
+                return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
+            result = get("sendrecv", source, recvtag, out)
+            if result is None:
+                result = comm._receive("sendrecv", source, recvtag, objects=False, out=out).wait()
+            if said == WORKING:
+                mail.finish("sendrecv", x, dest, *exposed)
+        except Exception:
+            abandon(x)
+            raise
+        except BaseException:
+            channel.interrupt("sendrecv")
+            abandon(x)
+            raise
         return result
 
     comm.send, comm.recv, comm.sendrecv = send, recv, sendrecv

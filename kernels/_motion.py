@@ -2,7 +2,7 @@
 
 from . import words as w
 from ._jit import jit
-from ._memory import combine, copy, copy_streamed, peek, poke, process_vm_readv, process_vm_writev, store
+from ._memory import combine, copy, copy_streamed, poke, store
 from ._overlap import collide
 from ._signals import (
     all_have_come,
@@ -15,6 +15,7 @@ from ._signals import (
     offset_of,
     payload_of,
     put_in_lines,
+    reach,
     row_of,
     send,
     x_offset,
@@ -186,14 +187,14 @@ def move(state, entry):
             here, there, length = x + word(row, w.FROM) + done, word(row, w.TO) + done, length - done
             if target >= 0:
                 send(how, base + target + there, here, length)
-            elif is_ordinary(target) and not _reach(state, other, here, there - target, length, True):
+            elif is_ordinary(target) and not reach(state, other, here, there - target, length, True):
                 return False
         if arriving and not (within and _is_apart(state, entry, other, rank)):
             source, part = x_offset(state, other), _part_read(state, entry, arriving, other, rank)
             here, there = y + word(row, w.HERE), word(row, w.THERE)
             if source >= 0:
                 copy(here, base + source + there, part)
-            elif not _reach(state, other, here, there - source, part, False):
+            elif not reach(state, other, here, there - source, part, False):
                 return False
     return True
 
@@ -215,27 +216,6 @@ def _part_read(state, entry, nbytes, sender, receiver):
         return nbytes
     part = nbytes // word(state, w.SIZE) & ~4095
     return part if receiver == word(entry, w.ROOT) else nbytes - part
-
-
-@jit
-def _reach(state, rank, address, other_address, nbytes, writes):
-    """Copy from this rank's memory to another's own, or to this rank's, by way of the kernel; False if that fails."""
-    here, there = state + 8 * w.VECTORS, state + 8 * w.VECTORS + 16  # address and length
-    done = 0
-    while done < nbytes:
-        poke(here, address + done)
-        poke(there, other_address + done)
-        poke(here + 8, nbytes - done)
-        poke(there + 8, nbytes - done)
-        process = peek(word(state, w.PIDS) + 8 * rank)
-        if writes:
-            moved = process_vm_writev(process, here, 1, there, 1, 0)
-        else:
-            moved = process_vm_readv(process, here, 1, there, 1, 0)
-        if moved <= 0:
-            return False
-        done += moved
-    return True
 
 
 @jit
@@ -379,7 +359,7 @@ def _deliver(state, other, place, source, length):
     if other != word(state, w.RANK):
         target = y_offset(state, other)
         if is_ordinary(target):
-            if not _reach(state, other, source, place - target, length, True):
+            if not reach(state, other, source, place - target, length, True):
                 note_unreached(state)
         else:
             send(word(state, w.HOW), word(state, w.BASE) + target + place, source, length)

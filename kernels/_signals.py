@@ -2,7 +2,20 @@
 
 from . import words as w
 from ._jit import jit
-from ._memory import copy, copy_requested, copy_streamed, cycles, load, pause, peek, poke, sched_yield, store
+from ._memory import (
+    copy,
+    copy_requested,
+    copy_streamed,
+    cycles,
+    load,
+    pause,
+    peek,
+    poke,
+    process_vm_readv,
+    process_vm_writev,
+    sched_yield,
+    store,
+)
 from .words import set_word, word
 
 _FAR = 470  # cycles of a flag barrier of two ranks, from which on their cores share no cache
@@ -172,6 +185,27 @@ def send(how, target, source, nbytes):
         copy_streamed(target, source, nbytes)
     else:
         copy_requested(target, source, nbytes)
+
+
+@jit
+def reach(state, rank, address, other_address, nbytes, writes):
+    """Copy from this rank's memory to another's own, or to this rank's, by way of the kernel; False if that fails."""
+    here, there = state + 8 * w.VECTORS, state + 8 * w.VECTORS + 16  # address and length
+    done = 0
+    while done < nbytes:
+        poke(here, address + done)
+        poke(there, other_address + done)
+        poke(here + 8, nbytes - done)
+        poke(there + 8, nbytes - done)
+        process = peek(word(state, w.PIDS) + 8 * rank)
+        if writes:
+            moved = process_vm_writev(process, here, 1, there, 1, 0)
+        else:
+            moved = process_vm_readv(process, here, 1, there, 1, 0)
+        if moved <= 0:
+            return False
+        done += moved
+    return True
 
 
 @jit

@@ -4,6 +4,9 @@ A record is a header of `MESSAGE_HEADER` bytes, a description of dtype and shape
 and the data; all in whole cache lines, so that a message of up to 24 bytes is one. Its flag is its number of the pair,
 written last; the flag of the place behind it is cleared before, so that nothing old is taken for a record.
 
+Much data stays where it is: the record says where, and the receiver reads it there, in the segment or across processes,
+and tells the sender by a cell.
+
 Every function says what it has done at once, or after a short wait, and has done nothing where it says WAITING or
 REFUSED: whoever calls it looks after signals, deadlines and MPI meanwhile.
 """
@@ -14,11 +17,13 @@ from . import words as w
 from ._jit import jit, jit_briefly
 from ._memory import copy, load, pause, peek, poke, sched_yield, store
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
-from ._signals import block_of
+from ._signals import block_of, offset_of, reach
 from .words import set_word, word
 
 _LINE = 64
 _BYTES = (1 << 32) - 1
+_BRIEF = 256 << 10  # bytes that are not worth giving the GIL away
+_ANY = 1 << 62
 
 
 @jit
@@ -177,18 +182,59 @@ def _send(form, x, dest, tag):
     told = form + 8 * (w.FORM_ROWS + dest)
     meta_bytes = 0 if peek(told) != 0 else word(form, w.FORM_META_BYTES)
     what, key, meta = word(form, w.FORM_WHAT), word(form, w.FORM_KEY), word(form, w.FORM_META)
-    if not _put(mail, dest, tag, what, key, meta, meta_bytes, x, word(form, w.FORM_NBYTES)):
+    nbytes = word(form, w.FORM_NBYTES)
+    said = w.DONE
+    if what & w.MESSAGE_REMOTE:
+        what = _expose(mail, dest, x, what)
+        if what == 0:
+            return w.REFUSED
+        x, nbytes, said = mail + 8 * w.MAIL_PLACE, 16, w.WORKING
+    if not _put(mail, dest, tag, what, key, meta, meta_bytes, x, nbytes):
+        if said == w.WORKING:
+            store(word(mail, w.MAIL_CELL), w.CELL_FREE)
         return w.WAITING
-    if what & w.MESSAGE_KEPT:
-        poke(told, 1)
-    return w.DONE
+    poke(told, 1)
+    return said
 
 
 @jit
-def _receive(form, y, source, tag):
+def _expose(mail, dest, x, what):
+    """Have a cell for data that stays where it is: what the record says; 0 if the receiver cannot read it there."""
+    state = word(mail, w.MAIL_STATE)
+    place = offset_of(state, x)
+    if place < 0 and word(state, w.PIDS) == 0:
+        return 0
+    cells = _slot(mail, _me(mail), dest) + w.MAIL_CELLS
+    for index in range(w.CELLS):
+        if load(cells + 8 * index) == w.CELL_FREE:
+            store(cells + 8 * index, w.CELL_WAITING)
+            set_word(mail, w.MAIL_CELL, cells + 8 * index)
+            set_word(mail, w.MAIL_PLACE, place)
+            set_word(mail, w.MAIL_INDEX, index)
+            number = (word(mail, w.MAIL_NUMBER) + 1) % w.NUMBERS
+            set_word(mail, w.MAIL_NUMBER, number)
+            return what + (w.FIRST_NUMBER + number) * w.MESSAGE_NUMBER
+    return 0
+
+
+@jit
+def _fetch(mail, y, nbytes, source, place, index):
+    """Read what a rank has exposed, and say so: whether it could be read."""
+    state = word(mail, w.MAIL_STATE)
+    if place >= 0:
+        copy(y, word(state, w.BASE) + place, nbytes)
+    elif not reach(state, source, y, -place, nbytes, False):
+        return False
+    store(_slot(mail, source, _me(mail)) + w.MAIL_CELLS + 8 * index, w.CELL_FREE)
+    return True
+
+
+@jit
+def _receive(form, y, source, tag, most, has_turn):
+    """Receive what is of this form; WORKING, and nothing has happened, if it has more than `most` bytes."""
     mail = word(form, w.FORM_MAIL)
     size = word(word(mail, w.MAIL_STATE), w.SIZE)
-    if not (_is_free(mail) and w.ANYONE <= source < size and w.ANY_TAG <= tag < w.TAGS):
+    if not ((has_turn or _is_free(mail)) and w.ANYONE <= source < size and w.ANY_TAG <= tag < w.TAGS):
         return w.REFUSED
     if word(mail, w.MAIL_SORTED) != 0:
         return w.REFUSED
@@ -197,9 +243,17 @@ def _receive(form, y, source, tag):
         return w.WAITING
     if record < 0 or peek(record + w.MESSAGE_KEY) != word(form, w.FORM_KEY):
         return w.REFUSED
-    if (peek(record + w.MESSAGE_WHAT) ^ word(form, w.FORM_WHAT)) & ~w.MESSAGE_KEPT != 0:  # its data comes by itself
+    nbytes, data = word(form, w.FORM_NBYTES), record + w.MESSAGE_HEADER + _meta_bytes(record)
+    what = peek(record + w.MESSAGE_WHAT)
+    if what & w.MESSAGE_REMOTE:
+        if nbytes > most:
+            return w.WORKING
+        if not _fetch(mail, y, nbytes, word(mail, w.MAIL_FOUND), peek(data), peek(data + 8)):
+            return w.REFUSED
+    elif what >= w.MESSAGE_NUMBER:  # its data comes through MPI
         return w.REFUSED
-    copy(y, record + w.MESSAGE_HEADER + _meta_bytes(record), word(form, w.FORM_NBYTES))
+    else:
+        copy(y, data, nbytes)
     _drop(mail, word(mail, w.MAIL_FOUND), record)
     return w.DONE
 
@@ -217,8 +271,8 @@ def _data_of(form, value, flags):
 
 @jit_briefly
 def send(form, x, dest, tag):
-    """Send an array, if it is of this form and little: DONE; WAITING, for room; REFUSED, also if another thread has the
-    turn, or messages wait for room.
+    """Send an array, if it is of this form: DONE; WORKING, until the cell at MAIL_CELL is free, for the receiver reads
+    it where it is; WAITING, for room; REFUSED, also if another thread has the turn, or messages wait for room.
     """
     data = _data_of(form, address_of(x), IN_ORDER)
     return w.REFUSED if data == 0 else _send(form, data, dest, tag)
@@ -226,23 +280,61 @@ def send(form, x, dest, tag):
 
 @jit_briefly
 def send_by_address(form, x, dest, tag):
-    """`send`, for an array in C order of this form by its address; to no one nothing is sent."""
+    """`send`, for an array of little data in C order of this form by its address; to no one nothing is sent."""
     return w.DONE if dest == w.NO_ONE else _send(form, x, dest, tag)
 
 
 @jit_briefly
 def receive(form, out, source, tag):
-    """Receive into an array, if it and the message are of this form: DONE; WAITING, for a message; REFUSED, also if
-    another message, or some thread, comes first.
+    """Receive into an array, if it and the message are of this form: DONE; WAITING, for a message; WORKING, if it has
+    so much data that `receive_large` should read it; REFUSED, also if another message, or some thread, comes first.
     """
     data = _data_of(form, address_of(out), IN_ORDER | WRITEABLE)
-    return w.REFUSED if data == 0 else _receive(form, data, source, tag)
+    return w.REFUSED if data == 0 else _receive(form, data, source, tag, _BRIEF, False)
 
 
 @jit_briefly
 def receive_by_address(form, y, source, tag):
     """`receive`, into an array in C order of this form by its address; from no one nothing comes."""
-    return w.DONE if source == w.NO_ONE else _receive(form, y, source, tag)
+    return w.DONE if source == w.NO_ONE else _receive(form, y, source, tag, _BRIEF, False)
+
+
+@jit
+def receive_large(form, y, source, tag):
+    """`receive_by_address`, the GIL released; the caller has the turn."""
+    return _receive(form, y, source, tag, _ANY, True)
+
+
+@jit
+def fetch(mail, y, nbytes, source, place, index):
+    """Read what a rank has exposed, the GIL released: whether it could be read, else it has to come through MPI."""
+    if _fetch(mail, y, nbytes, source, place, index):
+        return True
+    store(_slot(mail, source, _me(mail)) + w.MAIL_CELLS + 8 * index, w.CELL_UNREACHED)
+    return False
+
+
+@jit_briefly
+def expose(mail, dest, x, what):
+    """Have a cell for data that stays where it is, see MAIL_PLACE and MAIL_CELL: what the record says; 0 if there is
+    none. The caller has the turn.
+    """
+    return _expose(mail, dest, x, what)
+
+
+@jit_briefly
+def is_free(mail, cell):
+    """Whether the receiver has dealt with what was exposed, within a short wait."""
+    state = word(mail, w.MAIL_STATE)
+    for _ in range(word(state, w.SPINS) + 1):
+        if load(cell) != w.CELL_WAITING:
+            return True
+        pause()
+    for _ in range(word(state, w.YIELDS)):
+        sched_yield()
+        if load(cell) != w.CELL_WAITING:
+            return True
+    return False
 
 
 @jit_briefly
@@ -290,6 +382,10 @@ CALLED = (
     (send_by_address, (int64, int64, int64, int64)),
     (receive, (int64, any_object, int64, int64)),
     (receive_by_address, (int64, int64, int64, int64)),
+    (receive_large, (int64, int64, int64, int64)),
+    (fetch, (int64,) * 6),
+    (expose, (int64,) * 4),
+    (is_free, (int64, int64)),
     (look_for, (int64, int64, int64)),
     (put, (int64,) * 9),
     (next_record, (int64, int64)),

@@ -60,15 +60,25 @@ RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT = range(4)
 ) = range(10)  # fmt: skip
 # The mail: this rank's side of its messages. A row per rank follows: what it has sent there, and got from there, in
 # messages and in bytes; what the other has taken, when last seen; and whether messages wait for room.
-MAIL_STATE, MAIL_SLOT, MAIL_RING, MAIL_SORTED, MAIL_FOUND, MAIL_NEXT, MAIL_ROWS = range(7)
+(
+    MAIL_STATE, MAIL_SLOT, MAIL_RING, MAIL_SORTED, MAIL_FOUND, MAIL_NEXT, MAIL_NUMBER, MAIL_PLACE, MAIL_INDEX,
+    MAIL_CELL, MAIL_ROWS,
+) = range(11)  # fmt: skip
 MAIL_SENT, MAIL_TAIL, MAIL_FREED, MAIL_GOT, MAIL_HEAD, MAIL_QUEUED, MAIL_ROW = range(7)
-# A slot of a rank for another: bytes taken of what comes from there, and whether what goes there waits for room.
-MAIL_TAKEN, MAIL_STUCK, MAIL_RECORDS = 0, 64, 128
+# A slot of a rank for another: bytes taken of what comes from there; whether what goes there waits for room; and cells,
+# for data that the receiver reads where it is: what has become of it.
+MAIL_TAKEN, MAIL_STUCK, MAIL_CELLS, MAIL_RECORDS = 0, 64, 128, 192
+CELLS = 8
+CELL_FREE, CELL_WAITING, CELL_UNREACHED = range(3)
 # A message's record: its number, tag, kind and number of data that comes by itself, key of the description, lengths;
-# behind it the description and the data.
+# behind it the description and the data, or where that is: its place, as an offset in the segment or minus an address
+# of the sender's, and its cell.
 MESSAGE_FLAG, MESSAGE_TAG, MESSAGE_WHAT, MESSAGE_KEY, MESSAGE_LENGTHS, MESSAGE_HEADER = 0, 8, 16, 24, 32, 40
 MESSAGE_SKIP = 0  # the kind of what fills the end of a ring; the others are of `dcomp.engine.messages`
-MESSAGE_KEPT = 128  # added to the kind: the receiver has to keep the description, for it does not come again
+# Added to the kind: the receiver has to keep the description, for it does not come again; the data is to be read where
+# it is; and, from there on, the number of data that comes by itself.
+MESSAGE_KEPT, MESSAGE_REMOTE, MESSAGE_NUMBER = 128, 256, 65536
+FIRST_NUMBER, NUMBERS = 20480, 8192  # of data read where it is; the others, of `dcomp.engine.messages`, are below
 ANYONE, ANY_TAG, NO_ONE = -1, -1, -2
 TAGS = 32768  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
 # A form: what is the same for all messages of one dtype and shape. A word per rank follows: whether it knows the form.

@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 from collections import deque
 from math import prod
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -20,6 +21,7 @@ from . import messages
 from .channel import Channel, Steps
 from .meeting import DATA, Meeting, layout_of
 from .messages import Message
+from .requests import run
 from .segment import address_of
 
 _MOST_SLOT, _LEAST_SLOT = 64 << 10, 4 << 10  # bytes for the messages to one rank
@@ -39,14 +41,16 @@ def make_mail(channel: Channel, meeting: Meeting) -> "Mail | None":
 class Form:
     """What is the same for all messages of one dtype and shape, as compiled code reads it."""
 
-    def __init__(self, mail: "Mail", dtype: np.dtype, shape: tuple[int, ...], kind: int, meta: bytes) -> None:
-        self.dtype, self.shape, self.is_scalar = dtype, shape, kind == messages.SCALAR
+    def __init__(
+        self, mail: "Mail", dtype: np.dtype, shape: tuple[int, ...], kind: int, meta: bytes, is_remote: bool
+    ) -> None:
+        self.dtype, self.shape, self.is_scalar, self.is_remote = dtype, shape, kind == messages.SCALAR, is_remote
         self._meta = np.frombuffer(meta, np.uint8)
         self._layout = layout_of(shape, dtype)
         words = self._words = np.zeros(w.FORM_ROWS + mail.channel.size, np.int64)
         words[w.FORM_MAIL], words[w.FORM_DATA], words[w.FORM_ARRAY_TYPE] = mail.address, DATA, id(np.ndarray)
         words[w.FORM_LAYOUT], words[w.FORM_NBYTES] = address_of(self._layout), prod(shape) * dtype.itemsize
-        words[w.FORM_KEY], words[w.FORM_WHAT] = _key(kind, meta), kind | w.MESSAGE_KEPT
+        words[w.FORM_KEY], words[w.FORM_WHAT] = _key(kind, meta), kind | w.MESSAGE_KEPT | is_remote * w.MESSAGE_REMOTE
         words[w.FORM_META], words[w.FORM_META_BYTES] = address_of(self._meta), len(meta)
         self.address = address_of(words)
 
@@ -73,7 +77,7 @@ class Mail:
     """
 
     def __init__(self, channel: Channel, meeting: Meeting, slot: int) -> None:
-        self.channel = channel
+        self.channel, self._segment = channel, meeting.segment
         words = self._words = np.zeros(w.MAIL_ROWS + w.MAIL_ROW * channel.size, np.int64)
         words[w.MAIL_STATE], words[w.MAIL_SLOT], words[w.MAIL_RING] = meeting.state, slot, slot - w.MAIL_RECORDS
         self.address = address_of(words)
@@ -91,10 +95,10 @@ class Mail:
             form = self._forms[key]
         except KeyError:
             kind, meta = messages.SCALAR if scalar else messages.ARRAY, messages.describe(dtype, shape)
-            takes = len(meta) + prod(shape) * dtype.itemsize
-            if dtype.hasobject or len(self._forms) >= _FORMS or takes > self._most or takes > messages.INLINE:
+            if dtype.hasobject or len(self._forms) >= _FORMS or len(meta) + 16 > self._most:
                 return None
-            form = self._forms[key] = Form(self, dtype, shape, kind, meta)
+            is_remote = not self._goes_along(meta, prod(shape) * dtype.itemsize)
+            form = self._forms[key] = Form(self, dtype, shape, kind, meta, is_remote)
             self._described[_key(kind, meta)] = kind, meta  # a quick receive reads no description
         if form is not None:
             form.recognise(dtype)
@@ -108,19 +112,30 @@ class Mail:
         dtype, shape = messages.described(meta)
         return self.form(dtype, shape, scalar=kind == messages.SCALAR)
 
+    def empty(self, form: Form) -> np.ndarray:
+        """An array for a message of this form."""
+        result = self._segment.empty(form.shape, form.dtype) if form.is_remote else None
+        return np.empty(form.shape, form.dtype) if result is None else result
+
     def send(self, packed: tuple[int, bytes, list[np.ndarray]], dest: int, tag: int) -> Steps:
         """Send a message; steps."""
         channel, (kind, meta, data) = self.channel, packed
         total = sum(part.size for part in data)
         if len(meta) > self._most:
             raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
-        what, requests, body = kind, [], np.empty(0, np.uint8)
-        if total > messages.INLINE or len(meta) + total > self._most:
-            number = messages.new_number(channel)
-            what |= number << 8
-            requests = messages.send_data(channel, data, dest, number)
-        else:
+        what, cell, requests, body = kind, 0, [], np.empty(0, np.uint8)
+        if self._goes_along(meta, total):
             body = data[0] if len(data) == 1 else np.concatenate(data)
+        else:
+            if len(data) == 1:
+                exposed = kernel.expose(self.address, dest, address_of(data[0]), kind | w.MESSAGE_REMOTE)
+                if exposed:
+                    what, cell = exposed, int(self._words[w.MAIL_CELL])
+                    body = self._words[w.MAIL_PLACE : w.MAIL_INDEX + 1].copy().view(np.uint8)
+            if not cell:
+                number = messages.new_number(channel)
+                what |= number * w.MESSAGE_NUMBER
+                requests = messages.send_data(channel, data, dest, number)
         description = np.frombuffer(meta, np.uint8)
         record = dest, tag, what, _key(kind, meta), address_of(description), len(meta), address_of(body), body.size
         queue, ticket = self._queues[dest], object()
@@ -138,13 +153,49 @@ class Mail:
 
         yield has_room
         del description, body  # until now
-        yield lambda: MPI.Request.Testall(requests)
+        if cell:
+            yield from self.wait_for(cell, data, dest, what // w.MESSAGE_NUMBER)
+        else:
+            yield lambda: MPI.Request.Testall(requests)
+
+    def wait_for(self, cell: int, data: list[np.ndarray], dest: int, number: int) -> Steps:
+        """Until the receiver has read what is exposed, or gets it through MPI; steps."""
+
+        def is_free() -> bool:
+            if kernel.is_free(self.address, cell):
+                return True
+            self.channel.make_progress()
+            return False
+
+        yield is_free
+        state = ctypes.c_int64.from_address(cell)
+        if state.value == w.CELL_UNREACHED:
+            state.value = w.CELL_FREE
+            requests = messages.send_data(self.channel, data, dest, number)
+            yield lambda: MPI.Request.Testall(requests)
+
+    def exposed(self) -> tuple[int, int]:
+        """The cell and the number of what this rank has exposed last."""
+        number = int(self._words[w.MAIL_NUMBER])
+        return int(self._words[w.MAIL_CELL]), w.FIRST_NUMBER + number
+
+    def finish(self, function: str, x: np.ndarray, dest: int, cell: int, number: int) -> None:
+        """Wait until what a quick send has exposed has been read."""
+        channel = self.channel
+        if not kernel.is_free(self.address, cell) or ctypes.c_int64.from_address(cell).value != w.CELL_FREE:
+            with channel.turn(function):
+                run(channel, function, self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest, number), (dest,))
+
+    def read_large(self, form: Form, out: np.ndarray, source: int, tag: int, function: str) -> int:
+        """Receive what a quick receive leaves, since it has much data; what that says."""
+        with self.channel.turn(function):
+            return kernel.receive_large(form.address, address_of(out), source, tag)
 
     def receive(self, source: int, tag: int, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
         """Receive one message; steps. The receive is posted at once, so that messages are matched in order."""
         channel = self.channel
         self.sort()
-        message = messages.take_held(channel, source, tag)
+        message: Any = messages.take_held(channel, source, tag)
         if message is None:
             posted = _Posted(source, tag)
             self._posted.append(posted)
@@ -159,7 +210,6 @@ class Mail:
             self._note()
             yield has_come
             message = posted.message
-        assert message is not None
         self._note()
         try:
             return (yield from messages.accept(channel, message, objects=objects, out=out, function=function))
@@ -195,7 +245,18 @@ class Mail:
             kind, meta = self._described[key]
         elif key and (what & w.MESSAGE_KEPT or len(self._described) < _FORMS):
             self._described[key] = kind, meta
-        return Message(kind, what >> 8, meta, np.frombuffer(body, np.uint8, nbytes, meta_bytes), source, tag)
+        data, fetch = np.frombuffer(body, np.uint8, nbytes, meta_bytes), None
+        if what & w.MESSAGE_REMOTE:
+            place, index = data.view(np.int64).tolist()
+
+            def fetch(flat: np.ndarray) -> bool:
+                return kernel.fetch(self.address, address_of(flat), flat.size, source, place, index)
+
+        return Message(kind, what // w.MESSAGE_NUMBER, meta, data, source, tag, fetch)
+
+    def _goes_along(self, meta: bytes, nbytes: int) -> bool:
+        """Whether the data is in the record."""
+        return nbytes <= messages.INLINE and len(meta) + nbytes <= self._most
 
     def _note(self) -> None:
         """Tell compiled code whether messages come by themselves, or by way of what is here."""

@@ -9,7 +9,7 @@ data travels on `sync`.
 import bisect
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -41,6 +41,7 @@ class Message:
     data: np.ndarray
     source: int
     tag: int
+    fetch: Callable[[np.ndarray], bool] | None = None  # reads data that comes by itself; false: it comes through MPI
     arrival: int = field(default_factory=count().__next__)
 
 
@@ -172,10 +173,7 @@ def take(channel: Channel, message: Message, out: np.ndarray | None = None) -> S
     direct = out is not None and out.flags.c_contiguous
     array = out if out is not None and direct else np.empty(shape, dtype)
     flat = array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
-    if message.number:
-        yield from _receive_bulk(channel, message, [flat])
-    else:
-        flat[:] = message.data
+    yield from _fill(channel, message, [flat])
     if out is not None:
         if not direct:
             out[...] = array
@@ -186,17 +184,20 @@ def take(channel: Channel, message: Message, out: np.ndarray | None = None) -> S
 def _take_object(channel: Channel, message: Message) -> Steps:
     sizes = np.frombuffer(message.meta, np.int64)
     parts = [np.empty(n, np.uint8) for n in sizes.tolist()]
-    if message.number:
-        yield from _receive_bulk(channel, message, parts)
-    else:
+    yield from _fill(channel, message, parts)
+    return pickle.loads(parts[0].tobytes(), buffers=parts[1:])
+
+
+def _fill(channel: Channel, message: Message, parts: list[np.ndarray]) -> Steps:
+    """Put the data of a message into its parts; steps."""
+    if message.number == 0:
         start = 0
         for part in parts:
             part[:] = message.data[start : start + part.size]
             start += part.size
-    return pickle.loads(parts[0].tobytes(), buffers=parts[1:])
-
-
-def _receive_bulk(channel: Channel, message: Message, parts: list[np.ndarray]) -> Steps:
+        return
+    if message.fetch is not None and message.fetch(parts[0]):
+        return
     requests = [
         channel.sync.Irecv([piece, MPI.BYTE], message.source, message.number)
         for part in parts
