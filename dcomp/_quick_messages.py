@@ -14,15 +14,15 @@ from .engine.channel import abandon
 def use_shared_messages(comm: Any) -> None:
     """Put quick messages in the place of the methods of a communicator that has a mail."""
     # Only here, for where ranks share memory numba has been started.
-    from .engine.mail import find_key, quick_receive, quick_send
-    from .kernels.words import DONE, REFUSED, WAITING, WORKING
+    from .engine.mail import find_key, quick_receive, quick_send, quick_swap
+    from .kernels.words import DONE, REFUSED, SPOILED, WAITING, WORKING
 
     channel, mail, ndarray = comm._channel, comm._channel.mail, np.ndarray
     address, size = mail.address, comm.size
     sent = received = 0  # addresses of the last forms
 
     def put(x: Any, dest: Any, tag: Any) -> int:
-        """Send x, if that can be done at once: DONE; WORKING: it has to be finished."""
+        """Send x, if that can be done at once; what `kernels.mail.send` says."""
         nonlocal sent
         if type(dest) is not int or type(tag) is not int:
             return REFUSED
@@ -62,13 +62,13 @@ def use_shared_messages(comm: Any) -> None:
     def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
         try:
             said = put(x, dest, tag)
-            if said == WORKING:
-                mail.finish("send", x, dest, *mail.exposed())
+            if said > SPOILED:
+                mail.finish("send", x, dest, said)
         except BaseException:  # the receiver may read x later
             channel.interrupt("send")
             abandon(x)
             raise
-        if said not in (DONE, WORKING):
+        if said == REFUSED or said == WAITING:
             PointToPoint.send(comm, x, dest, tag=tag)
 
     def recv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
@@ -78,31 +78,31 @@ def use_shared_messages(comm: Any) -> None:
     def sendrecv(
         x: Any,
         dest: int | None,
-        source: int | None = ANY_SOURCE,
+        source: Any = ANY_SOURCE,
         *,
         sendtag: int = 0,
         recvtag: int = ANY_TAG,
         out: Any = None,
     ) -> Any:
-        if not (
-            type(x) is ndarray
-            and type(source) is type(recvtag) is int
-            and ANY_SOURCE <= source < size
-            and ANY_TAG <= recvtag <= LAST_TAG
-            and (out is None or (type(out) is ndarray and out.flags.writeable and not overlaps(x, out)))
-        ):  # else x might have been sent when it turns out that nothing can be received
+        if not (type(dest) is type(source) is type(sendtag) is type(recvtag) is int and type(x) is ndarray):
             return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
         try:
-            said = put(x, dest, sendtag)
-            if said == WORKING:
-                exposed = mail.exposed()
-            elif said != DONE:
-                return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
-            result = get("sendrecv", source, recvtag, out)
-            if result is None:
-                result = comm._receive("sendrecv", source, recvtag, objects=False, out=out).wait()
-            if said == WORKING:
-                mail.finish("sendrecv", x, dest, *exposed)
+            said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
+            if said == DONE:
+                return out
+            if said == REFUSED:
+                if can_receive(x, source, recvtag, out):
+                    said = put(x, dest, sendtag)
+                if said == REFUSED or said == WAITING:
+                    return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
+            cell, result = said & ~1, out
+            if said == cell or cell <= SPOILED:
+                result = get("sendrecv", source, recvtag, out)
+                if result is None:
+                    result = comm._receive("sendrecv", source, recvtag, objects=False, out=out).wait()
+            if cell > SPOILED:
+                mail.finish("sendrecv", x, dest, cell)
+            return result
         except Exception:
             abandon(x)
             raise
@@ -110,6 +110,11 @@ def use_shared_messages(comm: Any) -> None:
             channel.interrupt("sendrecv")
             abandon(x)
             raise
-        return result
+
+    def can_receive(x: Any, source: int, tag: int, out: Any) -> bool:
+        """Whether nothing is wrong with what is to be received, and x may leave before that is."""
+        is_known = ANY_SOURCE <= source < size and ANY_TAG <= tag <= LAST_TAG
+        takes = out is None or (type(out) is ndarray and out.flags.writeable and not overlaps(x, out))
+        return is_known and takes
 
     comm.send, comm.recv, comm.sendrecv = send, recv, sendrecv

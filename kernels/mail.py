@@ -17,12 +17,14 @@ from . import words as w
 from ._jit import jit, jit_briefly
 from ._memory import copy, load, pause, peek, poke, sched_yield, store
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
-from ._signals import block_of, offset_of, reach
+from ._signals import block_of, how_to_write, offset_of, reach
+from ._signals import send as write
 from .words import set_word, word
 
 _LINE = 64
 _BYTES = (1 << 32) - 1
-_BRIEF = 256 << 10  # bytes that are not worth giving the GIL away
+_STREAMED = 1024  # bytes that are worth it
+_BRIEF = 1 << 20  # bytes that are not worth giving the GIL away
 _ANY = 1 << 62
 
 
@@ -77,7 +79,10 @@ def _put(mail, dest, tag, what, key, meta, meta_bytes, data, nbytes):
     poke(record + w.MESSAGE_LENGTHS, meta_bytes << 32 | nbytes)
     if meta_bytes > 0:
         copy(record + w.MESSAGE_HEADER, meta, meta_bytes)
-    copy(record + w.MESSAGE_HEADER + meta_bytes, data, nbytes)
+    if nbytes < _STREAMED:
+        copy(record + w.MESSAGE_HEADER + meta_bytes, data, nbytes)
+    else:
+        write(how_to_write(word(mail, w.MAIL_STATE)), record + w.MESSAGE_HEADER + meta_bytes, data, nbytes)
     store(record, number)
     set_word(row, w.MAIL_SENT, number)
     set_word(row, w.MAIL_TAIL, behind)
@@ -188,10 +193,10 @@ def _send(form, x, dest, tag):
         what = _expose(mail, dest, x, what)
         if what == 0:
             return w.REFUSED
-        x, nbytes, said = mail + 8 * w.MAIL_PLACE, 16, w.WORKING
+        x, nbytes, said = mail + 8 * w.MAIL_PLACE, 16, word(mail, w.MAIL_CELL)
     if not _put(mail, dest, tag, what, key, meta, meta_bytes, x, nbytes):
-        if said == w.WORKING:
-            store(word(mail, w.MAIL_CELL), w.CELL_FREE)
+        if said != w.DONE:
+            store(said, w.CELL_FREE)
         return w.WAITING
     poke(told, 1)
     return said
@@ -227,6 +232,20 @@ def _fetch(mail, y, nbytes, source, place, index):
         return False
     store(_slot(mail, source, _me(mail)) + w.MAIL_CELLS + 8 * index, w.CELL_FREE)
     return True
+
+
+@jit
+def _has_changed(mail, cell):
+    state = word(mail, w.MAIL_STATE)
+    for _ in range(word(state, w.SPINS) + 1):
+        if load(cell) != w.CELL_WAITING:
+            return True
+        pause()
+    for _ in range(word(state, w.YIELDS)):
+        sched_yield()
+        if load(cell) != w.CELL_WAITING:
+            return True
+    return False
 
 
 @jit
@@ -271,8 +290,8 @@ def _data_of(form, value, flags):
 
 @jit_briefly
 def send(form, x, dest, tag):
-    """Send an array, if it is of this form: DONE; WORKING, until the cell at MAIL_CELL is free, for the receiver reads
-    it where it is; WAITING, for room; REFUSED, also if another thread has the turn, or messages wait for room.
+    """Send an array, if it is of this form: DONE; the address of a cell, until it is free, for the receiver reads the
+    array where it is; WAITING, for room; REFUSED, also if another thread has the turn, or messages wait for room.
     """
     data = _data_of(form, address_of(x), IN_ORDER)
     return w.REFUSED if data == 0 else _send(form, data, dest, tag)
@@ -300,17 +319,54 @@ def receive_by_address(form, y, source, tag):
 
 
 @jit
+def _swap(form, x, dest, sendtag, form_of_y, y, source, recvtag):
+    mail = word(form, w.FORM_MAIL)
+    if not (w.NO_ONE <= source < word(word(mail, w.MAIL_STATE), w.SIZE) and w.ANY_TAG <= recvtag < w.TAGS):
+        return w.REFUSED
+    cell = w.DONE
+    if dest != w.NO_ONE:
+        overlap = x < y + word(form_of_y, w.FORM_NBYTES) and y < x + word(form, w.FORM_NBYTES)
+        if overlap and word(form, w.FORM_WHAT) & w.MESSAGE_REMOTE:  # what arrives would fall on what has not been read
+            return w.REFUSED
+        cell = _send(form, x, dest, sendtag)
+        if cell == w.WAITING or cell == w.REFUSED:
+            return w.REFUSED
+    if source != w.NO_ONE and _receive(form_of_y, y, source, recvtag, _BRIEF, False) != w.DONE:
+        return w.WORKING if cell == w.DONE else cell
+    if cell == w.DONE or (_has_changed(mail, cell) and load(cell) == w.CELL_FREE):
+        return w.DONE
+    return cell + 1
+
+
+@jit_briefly
+def swap(form, x, dest, sendtag, form_of_out, out, source, recvtag):
+    """`send` and `receive`: DONE; the cell of the first, plus 1 if the second is done; WORKING, if there is no cell and
+    the second is still to be done; REFUSED, if nothing is.
+    """
+    data, y = _data_of(form, address_of(x), IN_ORDER), _data_of(form_of_out, address_of(out), IN_ORDER | WRITEABLE)
+    if data == 0 or y == 0 or dest < 0 or source < w.ANYONE:
+        return w.REFUSED
+    return _swap(form, data, dest, sendtag, form_of_out, y, source, recvtag)
+
+
+@jit_briefly
+def swap_by_address(form, x, dest, sendtag, form_of_y, y, source, recvtag):
+    """`swap` for arrays in C order of these forms by their addresses; no one can be on either side."""
+    return _swap(form, x, dest, sendtag, form_of_y, y, source, recvtag)
+
+
+@jit
 def receive_large(form, y, source, tag):
     """`receive_by_address`, the GIL released; the caller has the turn."""
     return _receive(form, y, source, tag, _ANY, True)
 
 
 @jit
-def fetch(mail, y, nbytes, source, place, index):
+def fetch(mail, y, nbytes, source, place, index, number):
     """Read what a rank has exposed, the GIL released: whether it could be read, else it has to come through MPI."""
     if _fetch(mail, y, nbytes, source, place, index):
         return True
-    store(_slot(mail, source, _me(mail)) + w.MAIL_CELLS + 8 * index, w.CELL_UNREACHED)
+    store(_slot(mail, source, _me(mail)) + w.MAIL_CELLS + 8 * index, w.CELL_UNREACHED + number)
     return False
 
 
@@ -323,18 +379,9 @@ def expose(mail, dest, x, what):
 
 
 @jit_briefly
-def is_free(mail, cell):
+def has_changed(mail, cell):
     """Whether the receiver has dealt with what was exposed, within a short wait."""
-    state = word(mail, w.MAIL_STATE)
-    for _ in range(word(state, w.SPINS) + 1):
-        if load(cell) != w.CELL_WAITING:
-            return True
-        pause()
-    for _ in range(word(state, w.YIELDS)):
-        sched_yield()
-        if load(cell) != w.CELL_WAITING:
-            return True
-    return False
+    return _has_changed(mail, cell)
 
 
 @jit_briefly
@@ -382,10 +429,12 @@ CALLED = (
     (send_by_address, (int64, int64, int64, int64)),
     (receive, (int64, any_object, int64, int64)),
     (receive_by_address, (int64, int64, int64, int64)),
+    (swap, (int64, any_object, int64, int64) * 2),
+    (swap_by_address, (int64,) * 8),
     (receive_large, (int64, int64, int64, int64)),
-    (fetch, (int64,) * 6),
+    (fetch, (int64,) * 7),
     (expose, (int64,) * 4),
-    (is_free, (int64, int64)),
+    (has_changed, (int64, int64)),
     (look_for, (int64, int64, int64)),
     (put, (int64,) * 9),
     (next_record, (int64, int64)),

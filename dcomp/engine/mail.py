@@ -24,12 +24,13 @@ from .messages import Message
 from .requests import run
 from .segment import address_of
 
-_MOST_SLOT, _LEAST_SLOT = 64 << 10, 4 << 10  # bytes for the messages to one rank
+_MOST_SLOT, _LEAST_SLOT = 128 << 10, 4 << 10  # bytes for the messages to one rank
+_ALONG = 32 << 10  # bytes of data that go with the message: two copies take as long as one across processes
 _FORMS = 1024  # kept; the receivers keep as many of every sender
 _KIND = 127  # the part of a record's word that is the kind
 
 quick_send, quick_receive = ready.entry_point(kernel.send), ready.entry_point(kernel.receive)
-find_key = ready.entry_point(kernel.look_for)
+quick_swap, find_key = ready.entry_point(kernel.swap), ready.entry_point(kernel.look_for)
 
 
 def make_mail(channel: Channel, meeting: Meeting) -> "Mail | None":
@@ -154,37 +155,32 @@ class Mail:
         yield has_room
         del description, body  # until now
         if cell:
-            yield from self.wait_for(cell, data, dest, what // w.MESSAGE_NUMBER)
+            yield from self.wait_for(cell, data, dest)
         else:
             yield lambda: MPI.Request.Testall(requests)
 
-    def wait_for(self, cell: int, data: list[np.ndarray], dest: int, number: int) -> Steps:
+    def wait_for(self, cell: int, data: list[np.ndarray], dest: int) -> Steps:
         """Until the receiver has read what is exposed, or gets it through MPI; steps."""
 
         def is_free() -> bool:
-            if kernel.is_free(self.address, cell):
+            if kernel.has_changed(self.address, cell):
                 return True
             self.channel.make_progress()
             return False
 
         yield is_free
         state = ctypes.c_int64.from_address(cell)
-        if state.value == w.CELL_UNREACHED:
+        if state.value != w.CELL_FREE:
+            requests = messages.send_data(self.channel, data, dest, state.value - w.CELL_UNREACHED)
             state.value = w.CELL_FREE
-            requests = messages.send_data(self.channel, data, dest, number)
             yield lambda: MPI.Request.Testall(requests)
 
-    def exposed(self) -> tuple[int, int]:
-        """The cell and the number of what this rank has exposed last."""
-        number = int(self._words[w.MAIL_NUMBER])
-        return int(self._words[w.MAIL_CELL]), w.FIRST_NUMBER + number
-
-    def finish(self, function: str, x: np.ndarray, dest: int, cell: int, number: int) -> None:
+    def finish(self, function: str, x: np.ndarray, dest: int, cell: int) -> None:
         """Wait until what a quick send has exposed has been read."""
         channel = self.channel
-        if not kernel.is_free(self.address, cell) or ctypes.c_int64.from_address(cell).value != w.CELL_FREE:
+        if not kernel.has_changed(self.address, cell) or ctypes.c_int64.from_address(cell).value != w.CELL_FREE:
             with channel.turn(function):
-                run(channel, function, self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest, number), (dest,))
+                run(channel, function, self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest), (dest,))
 
     def read_large(self, form: Form, out: np.ndarray, source: int, tag: int, function: str) -> int:
         """Receive what a quick receive leaves, since it has much data; what that says."""
@@ -245,18 +241,19 @@ class Mail:
             kind, meta = self._described[key]
         elif key and (what & w.MESSAGE_KEPT or len(self._described) < _FORMS):
             self._described[key] = kind, meta
+        number = what // w.MESSAGE_NUMBER
         data, fetch = np.frombuffer(body, np.uint8, nbytes, meta_bytes), None
         if what & w.MESSAGE_REMOTE:
             place, index = data.view(np.int64).tolist()
 
             def fetch(flat: np.ndarray) -> bool:
-                return kernel.fetch(self.address, address_of(flat), flat.size, source, place, index)
+                return kernel.fetch(self.address, address_of(flat), flat.size, source, place, index, number)
 
-        return Message(kind, what // w.MESSAGE_NUMBER, meta, data, source, tag, fetch)
+        return Message(kind, number, meta, data, source, tag, fetch)
 
     def _goes_along(self, meta: bytes, nbytes: int) -> bool:
         """Whether the data is in the record."""
-        return nbytes <= messages.INLINE and len(meta) + nbytes <= self._most
+        return nbytes <= _ALONG and len(meta) + nbytes <= self._most
 
     def _note(self) -> None:
         """Tell compiled code whether messages come by themselves, or by way of what is here."""
