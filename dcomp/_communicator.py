@@ -53,6 +53,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
     _record = 0  # where compiled code finds what it needs for calls without Python; 0: it makes none
     _inline: Any = None
+    _finish_message: Any = None  # the rest of a message that compiled code has begun
 
     def __init__(self, mpi_comm: MPI.Intracomm) -> None:
         if not isinstance(mpi_comm, MPI.Intracomm) or mpi_comm == MPI.COMM_NULL:

@@ -59,16 +59,32 @@ def use_shared_messages(comm: Any) -> None:
             return None
         return result[()] if form.is_scalar and out is None else result
 
-    def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
+    def finish(function: str, said: int, x: Any, dest: Any, source: Any, recvtag: Any, out: Any) -> Any:
+        """The rest of a call of which compiled code has `said` that x has been sent, or exposed."""
         try:
-            said = put(x, dest, tag)
-            if said > SPOILED:
-                mail.finish("send", x, dest, said)
-        except BaseException:  # the receiver may read x later
-            channel.interrupt("send")
+            cell, result = said & ~1, out
+            if said == cell or cell <= SPOILED:
+                result = get(function, source, recvtag, out)
+                if result is None:
+                    result = comm._receive(function, source, recvtag, objects=False, out=out).wait()
+            if cell > SPOILED:
+                mail.finish(function, x, dest, cell)
+            return result
+        except Exception:
+            abandon(x)  # the receiver may read it later
+            raise
+        except BaseException:
+            channel.interrupt(function)
             abandon(x)
             raise
-        if said == REFUSED or said == WAITING:
+
+    def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
+        said = put(x, dest, tag)
+        if said == DONE:
+            return
+        if said > SPOILED:
+            finish("send", said + 1, x, dest, None, None, None)
+        else:
             PointToPoint.send(comm, x, dest, tag=tag)
 
     def recv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
@@ -86,30 +102,15 @@ def use_shared_messages(comm: Any) -> None:
     ) -> Any:
         if not (type(dest) is type(source) is type(sendtag) is type(recvtag) is int and type(x) is ndarray):
             return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
-        try:
-            said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
-            if said == DONE:
-                return out
-            if said == REFUSED:
-                if can_receive(x, source, recvtag, out):
-                    said = put(x, dest, sendtag)
-                if said == REFUSED or said == WAITING:
-                    return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
-            cell, result = said & ~1, out
-            if said == cell or cell <= SPOILED:
-                result = get("sendrecv", source, recvtag, out)
-                if result is None:
-                    result = comm._receive("sendrecv", source, recvtag, objects=False, out=out).wait()
-            if cell > SPOILED:
-                mail.finish("sendrecv", x, dest, cell)
-            return result
-        except Exception:
-            abandon(x)
-            raise
-        except BaseException:
-            channel.interrupt("sendrecv")
-            abandon(x)
-            raise
+        said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
+        if said == DONE:
+            return out
+        if said == REFUSED:
+            if can_receive(x, source, recvtag, out):
+                said = put(x, dest, sendtag)
+            if said in (REFUSED, WAITING):
+                return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
+        return finish("sendrecv", said, x, dest, source, recvtag, out)
 
     def can_receive(x: Any, source: int, tag: int, out: Any) -> bool:
         """Whether nothing is wrong with what is to be received, and x may leave before that is."""
@@ -117,4 +118,4 @@ def use_shared_messages(comm: Any) -> None:
         takes = out is None or (type(out) is ndarray and out.flags.writeable and not overlaps(x, out))
         return is_known and takes
 
-    comm.send, comm.recv, comm.sendrecv = send, recv, sendrecv
+    comm.send, comm.recv, comm.sendrecv, comm._finish_message = send, recv, sendrecv, finish

@@ -32,6 +32,7 @@ from .words import set_word, word
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
 _ANY = 1 << 62  # more than any call has
 _PROBE_EVERY = 64 << 20
+_APART = 100  # fewer spins: ranks share cores, and with them caches
 
 
 @jit
@@ -47,7 +48,7 @@ def _begin(state, entry, x, y):
 def _count(state, entry):
     """Probe again after so many bytes, the same on all ranks."""
     since = word(state, w.SINCE) + word(entry, w.WEIGHT)
-    if since >= _PROBE_EVERY and word(state, w.SPINS) >= 100:
+    if since >= _PROBE_EVERY and word(state, w.SPINS) >= _APART:
         since = 0
         probe(state)
     set_word(state, w.SINCE, since)
@@ -309,6 +310,13 @@ def sends(entry, value):
 
 
 @jit_briefly
+def look_at_cores(state):
+    """Find out whether the ranks' cores share a cache; all ranks do so at about the same time."""
+    if word(state, w.SPINS) >= _APART:
+        probe(state)
+
+
+@jit_briefly
 def is_far(state):
     """Whether the ranks' cores share no cache, as rank 0's last probe says."""
     return are_far(state)
@@ -389,6 +397,7 @@ CALLED = (
     (look, (int64, any_object)),
     (is_shared, (int64, any_object)),
     (sends, (int64, any_object)),
+    (look_at_cores, (int64,)),
     (is_far, (int64,)),
     (resume, (int64,)),
     (carry, (int64,)),

@@ -249,6 +249,11 @@ def _has_changed(mail, cell):
 
 
 @jit
+def _is_read(mail, cell):
+    return _has_changed(mail, cell) and load(cell) == w.CELL_FREE
+
+
+@jit
 def _receive(form, y, source, tag, most, has_turn):
     """Receive what is of this form; WORKING, and nothing has happened, if it has more than `most` bytes."""
     mail = word(form, w.FORM_MAIL)
@@ -299,8 +304,15 @@ def send(form, x, dest, tag):
 
 @jit_briefly
 def send_by_address(form, x, dest, tag):
-    """`send`, for an array of little data in C order of this form by its address; to no one nothing is sent."""
-    return w.DONE if dest == w.NO_ONE else _send(form, x, dest, tag)
+    """`send`, for an array in C order of this form by its address, with a short wait until it has been read, plus 1 if
+    that has not sufficed; to no one nothing is sent.
+    """
+    if dest == w.NO_ONE:
+        return w.DONE
+    cell = _send(form, x, dest, tag)
+    if cell == w.DONE or cell == w.WAITING or cell == w.REFUSED:
+        return cell
+    return w.DONE if _is_read(word(form, w.FORM_MAIL), cell) else cell + 1
 
 
 @jit_briefly
@@ -321,7 +333,8 @@ def receive_by_address(form, y, source, tag):
 @jit
 def _swap(form, x, dest, sendtag, form_of_y, y, source, recvtag):
     mail = word(form, w.FORM_MAIL)
-    if not (w.NO_ONE <= source < word(word(mail, w.MAIL_STATE), w.SIZE) and w.ANY_TAG <= recvtag < w.TAGS):
+    is_known = w.ANYONE <= source < word(word(mail, w.MAIL_STATE), w.SIZE) and w.ANY_TAG <= recvtag < w.TAGS
+    if not is_known and source != w.NO_ONE:
         return w.REFUSED
     cell = w.DONE
     if dest != w.NO_ONE:
@@ -333,9 +346,7 @@ def _swap(form, x, dest, sendtag, form_of_y, y, source, recvtag):
             return w.REFUSED
     if source != w.NO_ONE and _receive(form_of_y, y, source, recvtag, _BRIEF, False) != w.DONE:
         return w.WORKING if cell == w.DONE else cell
-    if cell == w.DONE or (_has_changed(mail, cell) and load(cell) == w.CELL_FREE):
-        return w.DONE
-    return cell + 1
+    return w.DONE if cell == w.DONE or _is_read(mail, cell) else cell + 1
 
 
 @jit_briefly

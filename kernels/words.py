@@ -50,10 +50,10 @@ ROWS, ROW = 29, 8
 FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 
 # The record, by which compiled code knows a communicator: a number that no other ever has, the address of the function
-# that makes known calls, that of the list of requests that have not begun, and a count of such calls. And a slot, of a
-# call in such code: for which record, its number then, the entry, other arguments, whether there is an x, what comes of
-# it, and the extents of x and of the result.
-RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT = range(4)
+# that makes known calls, that of the list of requests that have not begun, a count of such calls, and the addresses of
+# the functions for messages. And a slot, of a call in such code: for which record, its number then, the entry, other
+# arguments, whether there is an x, what comes of it, and the extents of x and of the result.
+RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT, RECORD_SEND, RECORD_RECEIVE, RECORD_SWAP = range(7)
 (
     SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_ROOT, SLOT_AXIS, SLOT_OTHER_AXIS, SLOT_HAS_X, SLOT_GIVES,
     SLOT_EXTENTS,
@@ -79,13 +79,16 @@ MESSAGE_SKIP = 0  # the kind of what fills the end of a ring; the others are of 
 # it is; and, from there on, the number of data that comes by itself.
 MESSAGE_KEPT, MESSAGE_REMOTE, MESSAGE_NUMBER = 128, 256, 65536
 FIRST_NUMBER, NUMBERS = 20480, 8192  # of data read where it is; the others, of `dcomp.engine.messages`, are below
-ANYONE, ANY_TAG, NO_ONE = -1, -1, -2
+ANYONE, ANY_TAG = -1, -1
+NO_ONE = -(1 << 62)  # no number that a program gives
 TAGS = 32768  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
 # A form: what is the same for all messages of one dtype and shape. A word per rank follows: whether it knows the form.
 (
     FORM_MAIL, FORM_DATA, FORM_ARRAY_TYPE, FORM_LAYOUT, FORM_KEY, FORM_WHAT, FORM_NBYTES, FORM_META, FORM_META_BYTES,
     FORM_ROWS,
 ) = range(10)  # fmt: skip
+# The slot of a message: as above, then the forms of x and of `out`, and the extents of both.
+SLOT_FORM, SLOT_FORM_OF_OUT, SLOT_FORM_EXTENTS = range(2, 5)
 OBJECT_LENGTH = 16  # where a Python object that has a length keeps it (PyVarObject)
 GIVES_NOTHING, GIVES_RESULT, GIVES_X = range(3)
 

@@ -26,6 +26,9 @@ class Site(NamedTuple):
     result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
 
 
+MESSAGES = ("send", "recv", "sendrecv")
+
+
 class Reraised(BaseException):
     """What compiled code raises: in Python it becomes the exception that a call has left, with its traceback."""
 
@@ -64,6 +67,24 @@ def go_on(site: Stamped, this: Any, entry: int, said: int) -> Any:
         return NotImplemented
 
 
+def finish(site: Stamped, said: int, this: Any, *values: Any) -> Any:
+    """The rest of a message of which compiled code has `said` what is done; NotImplemented as from `call`."""
+    told: Site = site.content
+    given = dict(zip(told.given, values, strict=True))
+    comm = dcomp.COMM_WORLD if this is None else this
+    rest = {"source": dcomp.ANY_SOURCE, "recvtag": dcomp.ANY_TAG, "out": None, **given}
+    rest = {one: rest[one] for one in ("x", "dest", "source", "recvtag", "out")}
+    rest |= {"function": told.name, "said": said}
+    try:
+        result = _at(told.file, told.line, told.function)(comm._finish_message, rest)
+        if told.name == "sendrecv":
+            _check_result(told, result)
+        return result
+    except BaseException as error:
+        _left.error = error
+        return NotImplemented
+
+
 def keep(site: Stamped, has_begun: int, this: Any, kind: type, value: Any = None, trace: Any = None) -> Any:
     """Keep an exception of a signal's handler that came before `call` or `go_on` could; NotImplemented."""
     told: Site = site.content
@@ -86,6 +107,17 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
     if site.name == "wait_all":
         return tuple(result)
+    _check_result(site, result)
+    if slot and owner._inline is not None:
+        if site.name in MESSAGES:
+            owner._inline.fill_for_message(slot, given)
+        else:
+            owner._inline.fill(slot, site.name, given, site.ndim, site.result)
+    return result
+
+
+def _check_result(site: Site, result: Any) -> None:
+    """It must be what the code was compiled for."""
     if site.result is not None and result is not None:
         dtype, dimensions = site.result
         got = -1 if isinstance(result, np.generic) else result.ndim
@@ -95,9 +127,6 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
                 f"for, {_told(dtype, dimensions)}; got {_told(result.dtype, got)} (at {site.file}:{site.line} in "
                 f"{site.function})."
             )
-    if slot and owner._inline is not None:
-        owner._inline.fill(slot, site.name, given, site.ndim, site.result)
-    return result
 
 
 def _told(dtype: np.dtype, dimensions: int) -> str:

@@ -15,6 +15,7 @@ from numba.np import numpy_support
 
 from ._bridge import Reraised, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
+from ._inline_messages import Message, can_be_message
 from ._objects import KNOWN, CartType, CommunicatorType, RequestType, leave_if, look_up, omitted
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
 from ._stamp import Stamped
@@ -138,11 +139,24 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
     site = Stamped(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
 
-    inline = Inline(context, builder, result, this, given) if can_be_inline(name, result, this, given) else None
     call = _Call(context, builder, result, site, this, given)
-    if inline is None:
+    if can_be_message(name, result, this, given):
+        message = Message(context, builder, name, this, given)
+        said = message.attempt(call.gil, call.place)
+        with builder.if_else(builder.icmp_signed("==", said, said.type(DONE)), likely=True) as (done, not_done):
+            with done:
+                call.leave()
+            with not_done:
+                is_untouched = builder.icmp_signed("==", said, said.type(REFUSED))
+                with builder.if_else(is_untouched) as (untouched, begun):
+                    with untouched:
+                        call.make(message.slot, _NO)
+                    with begun:
+                        call.make(said, _YES, "finish")
+    elif not can_be_inline(name, result, this, given):
         call.make(None, _NO)
     else:
+        inline = Inline(context, builder, result, this, given)
         said, entry = inline.attempt(call.gil, call.place)
         with builder.if_else(builder.icmp_signed("==", said, said.type(DONE)), likely=True) as (done, not_done):
             with done:
@@ -172,12 +186,12 @@ class _Call:
         """Give the GIL back."""
         self._pyapi.gil_release(self.gil)
 
-    def make(self, slot: Any, has_begun: Any) -> None:
-        """Have Python make the call, and fill the slot; `has_begun`: the ranks have met for it."""
+    def make(self, told: Any, has_begun: Any, name: str = "call") -> None:
+        """Have Python make the call, or finish it; `has_begun`: the ranks have met for it, or x has been sent."""
         builder, pyapi, result = self._builder, self._pyapi, self._result
-        slot = pyapi.make_none() if slot is None else pyapi.long_from_longlong(slot)
+        told = pyapi.make_none() if told is None else pyapi.long_from_longlong(told)
         given = [self._boxed(*one) for one in (self._this, *self._given.values())]
-        returned = self._ask("call", [slot, *given], has_begun)
+        returned = self._ask(name, [told, *given], has_begun)
         with builder.if_else(self._has_failed(returned), likely=False) as (failed, succeeded):
             with failed:
                 pyapi.decref(returned)

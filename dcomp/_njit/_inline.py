@@ -28,12 +28,80 @@ _WORD = ir.IntType(64)
 DONE, REFUSED, UNTRIED = w.DONE, w.REFUSED, -1  # what is said of an attempt
 
 
-class Inline:
-    """One call in compiled code."""
+class Attempt:
+    """One call in compiled code, and its slot.
+
+    Attributes
+    ----------
+    slot : int64     Its address.
+    """
+
+    def __init__(self, context: Any, builder: Any, this: tuple, words: int) -> None:
+        self._context, self._builder, self._this = context, builder, this
+        of_slot = ir.ArrayType(_WORD, words)
+        self._slot = cgutils.add_global_variable(builder.module, of_slot, _name(context))
+        self._slot.initializer = ir.Constant(of_slot, None)
+        self._slot.linkage = "internal"
+        self.slot = builder.ptrtoint(self._slot, _WORD)
+        self._number: Any = None  # where one is received
+
+    def _of_slot(self, index: int) -> Any:
+        return self._builder.load(cgutils.gep_inbounds(self._builder, self._slot, 0, index))
+
+    def _is_mine(self, gil: Any, record: Any) -> Any:
+        """Whether the slot is for this communicator, and Python is above: not in a thread of a parallel region, of
+        which Python has to be told.
+        """
+        builder, (kind, comm) = self._builder, self._this
+        is_mine = builder.icmp_unsigned("!=", record, _WORD(0))
+        if isinstance(kind, CommunicatorType):
+            mine = cgutils.create_struct_proxy(kind)(self._context, builder, value=comm).record
+            is_mine = builder.and_(is_mine, builder.icmp_unsigned("==", record, mine))
+        held = builder.load(gil)
+        has = cgutils.alloca_once_value(builder, _BIT(1))
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", held, held.type(0))):
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(cgutils.voidptr_t, []), "PyEval_GetFrame"
+            )
+            builder.store(cgutils.is_not_null(builder, builder.call(function, [])), has)
+        return builder.and_(is_mine, builder.load(has))
+
+    def _is_in_force(self, record: Any) -> list:
+        """Tests: the slot is good still, and it is not Python's turn."""
+        builder = self._builder
+        counter = builder.inttoptr(builder.add(record, _WORD(8 * w.RECORD_COUNT)), _WORD.as_pointer())
+        number = builder.add(builder.load(counter), _WORD(1))
+        builder.store(number, counter)
+        return [
+            # Now and then Python makes it: it lets signals and other threads in.
+            builder.icmp_unsigned("!=", builder.and_(number, _WORD(_PYTHON_EVERY - 1)), _WORD(0)),
+            builder.icmp_unsigned("==", load(builder, record, 8 * w.RECORD_NUMBER), self._of_slot(w.SLOT_NUMBER)),
+        ]
+
+    def _extents_of(self, kind: Any, value: Any, first: int) -> list:
+        """Tests: an array's extents are those in the slot."""
+        lengths = cgutils.unpack_tuple(
+            self._builder, make_array(kind)(self._context, self._builder, value).shape, kind.ndim
+        )
+        return [self._builder.icmp_unsigned("==", one, self._of_slot(first + axis)) for axis, one in enumerate(lengths)]
+
+    def _function(self, record: Any, index: int, arguments: int) -> Any:
+        """One of the functions that the record knows."""
+        kind = ir.FunctionType(_WORD, [_WORD] * arguments)
+        return self._builder.inttoptr(load(self._builder, record, 8 * index), kind.as_pointer())
+
+    def _keep_number(self, kind: types.Type, value: Any) -> Any:
+        """The address of a number; room for another is at `_number`."""
+        data = self._context.data_model_manager[kind].as_data(self._builder, value)
+        self._number = cgutils.alloca_once(self._builder, data.type)
+        return self._builder.ptrtoint(cgutils.alloca_once_value(self._builder, data), _WORD)
+
+
+class Inline(Attempt):
+    """A collective."""
 
     def __init__(self, context: Any, builder: Any, result: types.Type, this: tuple, given: dict) -> None:
-        self._context, self._builder, self._result = context, builder, result
-        self._this, self._given = this, given
+        self._result, self._given = result, given
         kind, value = given.get("x", (types.none, None))
         self._kind = bare_of(kind)
         self._has_x: Any = _BIT(kind is not types.none)
@@ -45,43 +113,21 @@ class Inline:
         self._ndim = self._kind.ndim if isinstance(self._kind, types.Array) else 0
         bare = bare_of(result)
         extents = self._ndim + (bare.ndim if isinstance(bare, types.Array) else 0)
-        of_slot = ir.ArrayType(_WORD, w.SLOT_EXTENTS + extents)
-        self._slot = cgutils.add_global_variable(builder.module, of_slot, _name(context))
-        self._slot.initializer = ir.Constant(of_slot, None)
-        self._slot.linkage = "internal"
-        self.slot = builder.ptrtoint(self._slot, _WORD)
-        self._number: Any = None  # where one is received
+        super().__init__(context, builder, this, w.SLOT_EXTENTS + extents)
 
     def attempt(self, gil: Any, place: Any) -> tuple[Any, Any]:
         """Make the call, the GIL held, with its result in `place`: what was said, and the entry."""
-        context, builder = self._context, self._builder
+        builder = self._builder
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
         # Read once: while this waits, another thread may have the place for another communicator.
         record, entry = self._of_slot(w.SLOT_RECORD), self._of_slot(w.SLOT_ENTRY)
         self._what = self._of_slot(w.SLOT_GIVES)
-        kind, comm = self._this
-        is_mine = builder.icmp_unsigned("!=", record, _WORD(0))
-        if isinstance(kind, CommunicatorType):
-            mine = cgutils.create_struct_proxy(kind)(context, builder, value=comm).record
-            is_mine = builder.and_(is_mine, builder.icmp_unsigned("==", record, mine))
-        with builder.if_then(builder.and_(is_mine, self._has_python(gil))):
+        with builder.if_then(self._is_mine(gil, record)):
             with builder.if_then(self._is_known(record), likely=True):
                 x, y = self._sent(), self._received(place)
-                call = builder.inttoptr(_load(builder, record, 8 * w.RECORD_CALL), _FUNCTION.as_pointer())
+                call = self._function(record, w.RECORD_CALL, 3)
                 builder.store(builder.call(call, [entry, x, y]), said)
         return builder.load(said), entry
-
-    def _has_python(self, gil: Any) -> Any:
-        """Whether Python is above: not in a thread of a parallel region, of which Python has to be told."""
-        builder = self._builder
-        held = builder.load(gil)
-        has = cgutils.alloca_once_value(builder, _BIT(1))
-        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", held, held.type(0))):
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(cgutils.voidptr_t, []), "PyEval_GetFrame"
-            )
-            builder.store(cgutils.is_not_null(builder, builder.call(function, [])), has)
-        return builder.load(has)
 
     def take_number(self, place: Any) -> None:
         """After the call: put a number that has been received into `place`."""
@@ -91,23 +137,15 @@ class Inline:
                 data = builder.load(self._number)
                 self._give(place, context.data_model_manager[self._kind].from_data(builder, data))
 
-    def _of_slot(self, index: int) -> Any:
-        return self._builder.load(cgutils.gep_inbounds(self._builder, self._slot, 0, index))
-
     def _gives(self, what: int) -> Any:
         return self._builder.icmp_unsigned("==", self._what, _WORD(what))
 
     def _is_known(self, record: Any) -> Any:
         """Whether the slot is of this call: communicator, arguments, and extents."""
         builder = self._builder
-        unstarted = _load(builder, _load(builder, record, 8 * w.RECORD_UNSTARTED), w.OBJECT_LENGTH)
-        counter = builder.inttoptr(builder.add(record, _WORD(8 * w.RECORD_COUNT)), _WORD.as_pointer())
-        number = builder.add(builder.load(counter), _WORD(1))
-        builder.store(number, counter)
+        unstarted = load(builder, load(builder, record, 8 * w.RECORD_UNSTARTED), w.OBJECT_LENGTH)
         tests = [
-            # Now and then Python makes it: it lets signals and other threads in.
-            builder.icmp_unsigned("!=", builder.and_(number, _WORD(_PYTHON_EVERY - 1)), _WORD(0)),
-            builder.icmp_unsigned("==", _load(builder, record, 8 * w.RECORD_NUMBER), self._of_slot(w.SLOT_NUMBER)),
+            *self._is_in_force(record),
             builder.icmp_unsigned("==", unstarted, _WORD(0)),
             builder.icmp_unsigned("==", builder.zext(self._has_x, _WORD), self._of_slot(w.SLOT_HAS_X)),
         ]
@@ -115,14 +153,13 @@ class Inline:
             if argument in self._given:
                 tests.append(builder.icmp_unsigned("==", self._word_of(argument), self._of_slot(index)))
         if self._array is not None:
-            lengths = cgutils.unpack_tuple(builder, self._array.shape, self._ndim)
-            fits = self._have_extents(lengths, w.SLOT_EXTENTS)
+            fits = all_of(builder, self._extents_of(self._kind, self._x, w.SLOT_EXTENTS))
             tests.append(builder.or_(fits, builder.not_(self._has_x)))
         if "out" in self._given:
             kind, out = self._given["out"]
-            lengths = cgutils.unpack_tuple(builder, make_array(kind)(self._context, builder, out).shape, kind.ndim)
-            tests += [self._have_extents(lengths, w.SLOT_EXTENTS + self._ndim), self._gives(w.GIVES_RESULT)]
-        return _all(builder, tests)
+            tests += self._extents_of(kind, out, w.SLOT_EXTENTS + self._ndim)
+            tests.append(self._gives(w.GIVES_RESULT))
+        return all_of(builder, tests)
 
     def _word_of(self, argument: str) -> Any:
         kind, value = self._given[argument]
@@ -131,20 +168,13 @@ class Inline:
             return self._builder.ptrtoint(held, _WORD)
         return self._context.cast(self._builder, value, kind, types.int64)
 
-    def _have_extents(self, lengths: list, first: int) -> Any:
-        builder = self._builder
-        tests = [builder.icmp_unsigned("==", one, self._of_slot(first + axis)) for axis, one in enumerate(lengths)]
-        return _all(builder, tests)
-
     def _sent(self) -> Any:
         """The address of what is sent."""
         builder = self._builder
         if self._kind is types.none:
             return _WORD(0)
         if self._array is None:
-            data = self._context.data_model_manager[self._kind].as_data(builder, self._x)
-            self._number = cgutils.alloca_once(builder, data.type)
-            return builder.ptrtoint(cgutils.alloca_once_value(builder, data), _WORD)
+            return self._keep_number(self._kind, self._x)
         return builder.select(self._has_x, builder.ptrtoint(self._array.data, _WORD), _WORD(0))
 
     def _received(self, place: Any) -> Any:
@@ -179,7 +209,7 @@ class Inline:
         self._builder.store(native, place)
 
 
-def _all(builder: Any, tests: list) -> Any:
+def all_of(builder: Any, tests: list) -> Any:
     known = _BIT(1)
     for test in tests:
         known = builder.and_(known, test)
@@ -193,11 +223,8 @@ def _name(context: Any) -> str:
     return f"{context.fndesc.mangled_name}.dcomp.{next(_names)}"
 
 
-def _load(builder: Any, address: Any, offset: int) -> Any:
+def load(builder: Any, address: Any, offset: int) -> Any:
     return builder.load(builder.inttoptr(builder.add(address, _WORD(offset)), _WORD.as_pointer()))
-
-
-_FUNCTION = ir.FunctionType(_WORD, [_WORD] * 3)
 
 
 def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bool:

@@ -14,11 +14,13 @@ import numpy as np
 
 from .._ops import SUM
 from ..kernels import exchange, ready
+from ..kernels import mail as mail_kernels
 from ..kernels import words as w
 from .known import CARRIED, KnownCalls, Made
 from .segment import address_of
 
 _KEPT = 1024  # entries that slots may name
+_WORDS = 8
 _numbers = count(1)
 
 
@@ -40,7 +42,7 @@ class Inline:
         self._known = known
         self._kept: dict[int, Made] = {}
         self._kept_before: dict[int, Made] = {}  # a call with one of these may be under way
-        self._words = np.zeros(4, np.int64)
+        self._words = np.zeros(_WORDS, np.int64)
         self._words[w.RECORD_NUMBER] = next(_numbers)  # no two have the same, so a slot never takes one for another
         self._words[w.RECORD_UNSTARTED] = id(known.channel.unstarted)
         self.record = address_of(self._words) if _knows_lengths() else 0
@@ -71,6 +73,23 @@ class Inline:
             *(getattr(x, "shape", ()) if x is not None else (0,) * ndim),
             *(made.shape if gives == w.GIVES_RESULT and not made.route.scalar else ()),
         ]  # fmt: skip
+        (ctypes.c_int64 * len(words)).from_address(slot)[:] = words
+
+    def fill_for_message(self, slot: int, given: dict[str, Any]) -> None:
+        """The same after a message, whose forms last as long as the communicator."""
+        mail = self._known.channel.mail
+        if mail is None or not self.record:
+            return
+        x, out = given.get("x"), given.get("out")
+        forms = [None if one is None else mail.form_of_value(one) for one in (x, x if out is None else out)]
+        if any(one is not None and form is None for one, form in zip((x, out), forms, strict=True)):
+            return
+        if not self._words[w.RECORD_SEND]:
+            functions = (mail_kernels.send_by_address, mail_kernels.receive_by_address, mail_kernels.swap_by_address)
+            self._words[w.RECORD_SEND : w.RECORD_SWAP + 1] = [ready.c_address(one) for one in functions]
+        addresses = [0 if form is None else form.address for form in forms]
+        extents = [*getattr(x, "shape", ()), *getattr(out, "shape", ())]
+        words = [self.record, int(self._words[w.RECORD_NUMBER]), *addresses, *extents]
         (ctypes.c_int64 * len(words)).from_address(slot)[:] = words
 
     def _find(self, name: str, x: Any, op: Any, given: dict[str, Any]) -> Made | None:

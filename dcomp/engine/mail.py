@@ -105,6 +105,10 @@ class Mail:
             form.recognise(dtype)
         return form
 
+    def form_of_value(self, x: Any) -> Form | None:
+        """The form of an array or a NumPy scalar."""
+        return self.form(x.dtype, x.shape, scalar=isinstance(x, np.generic))
+
     def form_of(self, key: int) -> Form | None:
         """The form of a message that has come, if it has one."""
         kind, meta = self._described.get(key, (messages.OBJECT, b""))

@@ -63,6 +63,8 @@ class Meeting:
         state[w.SCRATCH] = address_of(self._scratch)
         state[w.SINCE] = 1 << 62  # the first call that is not small probes
         self.state = address_of(state)
+        if has_mail:
+            exchange.look_at_cores(self.state)  # messages alone never have all ranks together
         self._size, self._make_progress = comm.size, comm.Iprobe
         self._nbytes = 0  # of a plan's place, the same on all ranks
         self._places: list[Meeting] = []  # of plans, in the same order on all ranks
