@@ -61,14 +61,17 @@ def use_shared_messages(comm: Any) -> None:
 
     def finish(function: str, said: int, x: Any, dest: Any, source: Any, recvtag: Any, out: Any) -> Any:
         """The rest of a call of which compiled code has `said` that x has been sent, or exposed."""
+        cell, result, sending = said & ~1, out, None
         try:
-            cell, result = said & ~1, out
             if said == cell or cell <= SPOILED:
                 result = get(function, source, recvtag, out)
-                if result is None:
-                    result = comm._receive(function, source, recvtag, objects=False, out=out).wait()
-            if cell > SPOILED:
-                mail.finish(function, x, dest, cell)
+            is_received = result is not None or function == "send"
+            if cell > SPOILED and not (is_received and mail.is_read(cell)):
+                sending = mail.finishing(function, x, dest, cell)  # goes on while this rank waits
+            if not is_received:
+                result = comm._receive(function, source, recvtag, objects=False, out=out).wait()
+            if sending is not None:
+                sending.wait()
             return result
         except Exception:
             abandon(x)  # the receiver may read it later

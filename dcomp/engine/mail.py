@@ -21,7 +21,7 @@ from . import messages
 from .channel import Channel, Steps
 from .meeting import DATA, Meeting, layout_of
 from .messages import Message
-from .requests import run
+from .requests import Request, start_message
 from .segment import address_of
 
 _MOST_SLOT, _LEAST_SLOT = 128 << 10, 4 << 10  # bytes for the messages to one rank
@@ -179,12 +179,15 @@ class Mail:
             state.value = w.CELL_FREE
             yield lambda: MPI.Request.Testall(requests)
 
-    def finish(self, function: str, x: np.ndarray, dest: int, cell: int) -> None:
-        """Wait until what a quick send has exposed has been read."""
-        channel = self.channel
-        if not kernel.has_changed(self.address, cell) or ctypes.c_int64.from_address(cell).value != w.CELL_FREE:
-            with channel.turn(function):
-                run(channel, function, self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest), (dest,))
+    def finishing(self, function: str, x: np.ndarray, dest: int, cell: int) -> Request:
+        """The rest of a quick send that has exposed x."""
+        with self.channel.turn(function):
+            steps = self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest)
+            return start_message(self.channel, function, steps, (dest,))
+
+    def is_read(self, cell: int) -> bool:
+        """Whether what is exposed has been read, within a short wait."""
+        return kernel.has_changed(self.address, cell) and ctypes.c_int64.from_address(cell).value == w.CELL_FREE
 
     def read_large(self, form: Form, out: np.ndarray, source: int, tag: int, function: str) -> int:
         """Receive what a quick receive leaves, since it has much data; what that says."""
@@ -213,8 +216,9 @@ class Mail:
         self._note()
         try:
             return (yield from messages.accept(channel, message, objects=objects, out=out, function=function))
-        finally:
+        except (TypeError, ValueError):
             self._note()
+            raise
 
     def sort(self, is_patient: bool = False) -> None:
         """Take what has come: to the receives that wait for it, else to be held; the caller has the turn."""
