@@ -247,8 +247,8 @@ class PointToPoint:
 
 
 def overlaps(x: Any, out: Any) -> bool:
-    """Whether what arrives might fall on what has not left yet: little data leaves at once."""
-    return isinstance(out, np.ndarray) and x.nbytes > messages.INLINE and np.may_share_memory(x, out)
+    """Whether what arrives might fall on what has not left yet."""
+    return isinstance(out, np.ndarray) and np.may_share_memory(x, out)
 
 
 def _peers(source: int) -> tuple[int, ...] | None:

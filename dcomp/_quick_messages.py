@@ -9,6 +9,7 @@ import numpy as np
 
 from ._point_to_point import ANY_SOURCE, ANY_TAG, LAST_TAG, PointToPoint, overlaps
 from .engine.channel import abandon
+from .engine.messages import INLINE
 
 
 def use_shared_messages(comm: Any) -> None:
@@ -118,7 +119,7 @@ def use_shared_messages(comm: Any) -> None:
     def can_receive(x: Any, source: int, tag: int, out: Any) -> bool:
         """Whether nothing is wrong with what is to be received, and x may leave before that is."""
         is_known = ANY_SOURCE <= source < size and ANY_TAG <= tag <= LAST_TAG
-        takes = out is None or (type(out) is ndarray and out.flags.writeable and not overlaps(x, out))
-        return is_known and takes
+        takes = out is None or (type(out) is ndarray and out.flags.writeable)
+        return is_known and takes and (x.nbytes <= INLINE or not overlaps(x, out))  # little data leaves at once
 
     comm.send, comm.recv, comm.sendrecv, comm._finish_message = send, recv, sendrecv, finish
