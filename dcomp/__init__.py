@@ -9,10 +9,10 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _world_map
+#     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
-#     -> engine (known_requests, inline, hierarchy, known, plans, rounds, requests, progress, shared, agreement, mpi,
-#        messages, pieces, operations, waiting, channel, meeting, segment)
+#     -> engine (known_requests, inline, hierarchy, known, plans, rounds, receives, mail, requests, progress, shared,
+#        agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
 #     -> _settings _report _launch -> _table _layout _errors _mpirun kernels
 #
@@ -25,6 +25,7 @@
 #   _collectives ... signatures and docstrings, one short def per call
 #   _direct          the collectives without checks, straight to MPI
 #   _quick           the collectives of ranks that share a node, made before: one compiled call
+#   _quick_messages  messages between such ranks
 #   engine           how a call is carried out; the only place that calls MPI's communication
 #   _calls           one rank's call, its arguments checked by themselves
 #   _checks          what a rank says of its call, and the verdict on what all said; pure

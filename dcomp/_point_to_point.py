@@ -1,7 +1,9 @@
-"""Messages from one rank to another: the methods of a communicator. `engine/messages.py` carries them."""
+"""Messages from one rank to another: the methods of a communicator.
+
+`engine/messages.py` carries them, `engine/mail.py` those between ranks that share memory.
+"""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +51,10 @@ class PointToPoint:
 
         Notes
         -----
-        MPI_Isend and a wait. Up to 16 KiB one message, sent at once; more: a small message and the array, sent
-        from where it is, which may wait for the receive.
+        To a rank that shares this one's memory: up to 32 KiB are copied to where the receiver finds them, which takes no
+        longer than that; more is read by the receiver where it is, so this may wait for the receive. To another:
+        MPI_Isend and a wait; up to 16 KiB one message, sent at once, more a small message and the array, sent from where
+        it is.
         """
         self._send_array("send", x, dest, tag).wait()
 
@@ -106,7 +110,8 @@ class PointToPoint:
 
         Notes
         -----
-        The receive is posted first. MPI_Irecv, MPI_Isend.
+        `out` may be `x`, or overlap it. Between ranks that share memory see `send`; else MPI_Irecv, posted first, and
+        MPI_Isend.
         """
         array, scalar = as_array(x, "sendrecv")
         if overlaps(array, out):
@@ -232,10 +237,13 @@ class PointToPoint:
         def steps() -> Steps:
             if where == MPI.PROC_NULL:
                 return out
-            receive = partial(messages.receive, channel) if channel.mail is None else channel.mail.receive
-            return (yield from receive(where, tag, objects=objects, out=out, function=function))
+            return (yield from messages.receive(channel, where, tag, objects=objects, out=out, function=function))
 
         with channel.turn(function):
+            if channel.mail is not None and where != MPI.PROC_NULL:
+                from .engine.receives import Receive  # only here, for where memory is shared numba has been started
+
+                return Receive(channel.mail, function, where, tag, objects, out)
             return start_message(channel, function, steps(), _peers(where))
 
     def _source(self, source: int, function: str) -> int:

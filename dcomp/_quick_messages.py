@@ -3,59 +3,81 @@
 These take the place of a communicator's methods; see `engine/mail.py`. What they do not do goes the ordinary way.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 
+from ._buffers import as_array
 from ._point_to_point import ANY_SOURCE, ANY_TAG, LAST_TAG, PointToPoint, overlaps
 from .engine.channel import abandon
 from .engine.messages import INLINE
+from .engine.requests import Request
+
+
+class _Sent(Request):
+    """A send that was done at once."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "<Request of isend, done>"
 
 
 def use_shared_messages(comm: Any) -> None:
     """Put quick messages in the place of the methods of a communicator that has a mail."""
     # Only here, for where ranks share memory numba has been started.
     from .engine.mail import find_key, quick_receive, quick_send, quick_swap
+    from .engine.receives import Receive
     from .kernels.words import DONE, REFUSED, SPOILED, WAITING, WORKING
 
     channel, mail, ndarray = comm._channel, comm._channel.mail, np.ndarray
     address, size = mail.address, comm.size
     sent = received = 0  # addresses of the last forms
+    nothing_left = _Sent()
 
-    def put(x: Any, dest: Any, tag: Any) -> int:
+    def put(function: str, x: Any, dest: Any, tag: Any) -> int:
         """Send x, if that can be done at once; what `kernels.mail.send` says."""
         nonlocal sent
         if type(dest) is not int or type(tag) is not int:
             return REFUSED
         said = quick_send(sent, x, dest, tag)
-        if said == REFUSED and type(x) is ndarray:
+        if said != REFUSED:
+            return said
+        if type(x) is ndarray:
             form = mail.form(x.dtype, x.shape)
-            if form is not None:
-                sent = form.address
-                said = quick_send(sent, x, dest, tag)
-        return said
+            if form is None:
+                return REFUSED
+            sent = form.address
+            return quick_send(sent, x, dest, tag)
+        array, scalar = as_array(x, function)
+        form = mail.form(array.dtype, array.shape, scalar=scalar)
+        return REFUSED if form is None or form.is_remote else quick_send(form.address, array, dest, tag)
 
-    def get(function: str, source: Any, tag: Any, out: Any) -> Any:
+    def get(function: str, source: Any, tag: Any, out: Any, has_turn: bool = False) -> Any:
         """The message if it is there, or comes within a short wait; else None."""
         nonlocal received
         if type(source) is not int or type(tag) is not int:
             return None
         if type(out) is ndarray:
-            said = quick_receive(received, out, source, tag)
+            said = quick_receive(received, out, source, tag, has_turn)
             if said == DONE:
                 return out
             if said == WAITING:
                 return None
             form = mail.form(out.dtype, out.shape)
         else:
-            form = mail.form_of(find_key(address, source, tag)) if out is None else None
+            form = mail.form_of(find_key(address, source, tag, has_turn)) if out is None else None
         if form is None:
             return None
         received = form.address
         result = mail.empty(form) if out is None else out
-        said = quick_receive(received, result, source, tag)
+        said = quick_receive(received, result, source, tag, has_turn)
         if said == WORKING:
-            said = mail.read_large(form, result, source, tag, function)
+            with nullcontext() if has_turn else channel.turn(function):
+                said = mail.read_large(form, result, source, tag)
         if said != DONE:
             return None
         return result[()] if form.is_scalar and out is None else result
@@ -83,13 +105,26 @@ def use_shared_messages(comm: Any) -> None:
             raise
 
     def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
-        said = put(x, dest, tag)
+        said = put("send", x, dest, tag)
         if said == DONE:
             return
         if said > SPOILED:
             finish("send", said + 1, x, dest, None, None, None)
         else:
             PointToPoint.send(comm, x, dest, tag=tag)
+
+    def isend(x: Any, dest: int | None, *, tag: int = 0) -> Request:
+        said = put("isend", x, dest, tag)
+        if said == DONE:
+            return nothing_left
+        return mail.finishing("isend", x, dest, said) if said > SPOILED else PointToPoint.isend(comm, x, dest, tag=tag)
+
+    def irecv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Request:
+        if type(source) is type(tag) is int and can_receive(None, source, tag, out):
+            source, tag = MPI.ANY_SOURCE if source < 0 else source, MPI.ANY_TAG if tag < 0 else tag
+            with channel.turn("irecv"):
+                return Receive(mail, "irecv", source, tag, False, out)
+        return PointToPoint.irecv(comm, source, tag=tag, out=out)
 
     def recv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
         result = get("recv", source, tag, out)
@@ -104,14 +139,14 @@ def use_shared_messages(comm: Any) -> None:
         recvtag: int = ANY_TAG,
         out: Any = None,
     ) -> Any:
-        if not (type(dest) is type(source) is type(sendtag) is type(recvtag) is int and type(x) is ndarray):
+        if not (type(dest) is type(source) is type(sendtag) is type(recvtag) is int):
             return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
         said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
         if said == DONE:
             return out
         if said == REFUSED:
             if can_receive(x, source, recvtag, out):
-                said = put(x, dest, sendtag)
+                said = put("sendrecv", x, dest, sendtag)
             if said in (REFUSED, WAITING):
                 return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
         return finish("sendrecv", said, x, dest, source, recvtag, out)
@@ -120,6 +155,8 @@ def use_shared_messages(comm: Any) -> None:
         """Whether nothing is wrong with what is to be received, and x may leave before that is."""
         is_known = ANY_SOURCE <= source < size and ANY_TAG <= tag <= LAST_TAG
         takes = out is None or (type(out) is ndarray and out.flags.writeable)
-        return is_known and takes and (x.nbytes <= INLINE or not overlaps(x, out))  # little data leaves at once
+        is_little = type(x) is not ndarray or x.nbytes <= INLINE  # and leaves at once
+        return is_known and takes and (is_little or not overlaps(x, out))
 
-    comm.send, comm.recv, comm.sendrecv, comm._finish_message = send, recv, sendrecv, finish
+    comm.send, comm.recv, comm.sendrecv, comm.isend, comm.irecv = send, recv, sendrecv, isend, irecv
+    comm._finish_message, mail.get = finish, get

@@ -316,12 +316,12 @@ def send_by_address(form, x, dest, tag):
 
 
 @jit_briefly
-def receive(form, out, source, tag):
+def receive(form, out, source, tag, has_turn):
     """Receive into an array, if it and the message are of this form: DONE; WAITING, for a message; WORKING, if it has
     so much data that `receive_large` should read it; REFUSED, also if another message, or some thread, comes first.
     """
     data = _data_of(form, address_of(out), IN_ORDER | WRITEABLE)
-    return w.REFUSED if data == 0 else _receive(form, data, source, tag, _BRIEF, False)
+    return w.REFUSED if data == 0 else _receive(form, data, source, tag, _BRIEF, has_turn)
 
 
 @jit_briefly
@@ -396,10 +396,10 @@ def has_changed(mail, cell):
 
 
 @jit_briefly
-def look_for(mail, source, tag):
+def look_for(mail, source, tag, has_turn):
     """The key of the message that `receive` would get; 0 if there is none, or that would be refused."""
     size = word(word(mail, w.MAIL_STATE), w.SIZE)
-    if not (_is_free(mail) and w.ANYONE <= source < size) or word(mail, w.MAIL_SORTED) != 0:
+    if not ((has_turn or _is_free(mail)) and w.ANYONE <= source < size) or word(mail, w.MAIL_SORTED) != 0:
         return 0
     record = _await(mail, source, tag)
     return 0 if record <= 0 else peek(record + w.MESSAGE_KEY)
@@ -438,7 +438,7 @@ def is_pressed(mail):
 CALLED = (
     (send, (int64, any_object, int64, int64)),
     (send_by_address, (int64, int64, int64, int64)),
-    (receive, (int64, any_object, int64, int64)),
+    (receive, (int64, any_object, int64, int64, int64)),
     (receive_by_address, (int64, int64, int64, int64)),
     (swap, (int64, any_object, int64, int64) * 2),
     (swap_by_address, (int64,) * 8),
@@ -446,7 +446,7 @@ CALLED = (
     (fetch, (int64,) * 7),
     (expose, (int64,) * 4),
     (has_changed, (int64, int64)),
-    (look_for, (int64, int64, int64)),
+    (look_for, (int64,) * 4),
     (put, (int64,) * 9),
     (next_record, (int64, int64)),
     (drop, (int64, int64)),

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .mail import Mail
     from .meeting import Meeting
     from .messages import Message
-    from .requests import Moving
 
 #: What a step of communication yields while it waits: a function that is true when it has come.
 Steps = Generator[Any, None, Any]
@@ -38,6 +37,13 @@ class Starting(Protocol):
 
     def start_if_agreed(self) -> bool:
         """Move it on; true when its data is under way, or never will be. The caller has the turn."""
+
+
+class Movable(Protocol):
+    """A message under way."""
+
+    def move(self) -> None:
+        """Do what can be done for it. The caller has the turn."""
 
 
 class Channel:
@@ -72,7 +78,7 @@ class Channel:
         self.exchanges = 0
         self.held: list[Message] = []  # messages that a wrong receive did not accept
         self.unstarted: deque[Starting] = deque()  # non-blocking calls, in order, whose data is not under way
-        self.moving: list[Moving] = []  # messages under way; large ones need two steps
+        self.moving: list[Movable] = []  # messages under way; large ones need two steps
         # The function whose data MPI is moving, and in which thread; another object each time.
         self.inside: tuple[str, int] | None = None
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before

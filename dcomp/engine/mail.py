@@ -8,8 +8,9 @@ demands.
 import ctypes
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mpi4py import MPI
@@ -21,8 +22,11 @@ from . import messages
 from .channel import Channel, Steps
 from .meeting import DATA, Meeting, layout_of
 from .messages import Message
-from .requests import Request, start_message
+from .requests import MessageRequest, Request
 from .segment import address_of
+
+if TYPE_CHECKING:
+    from .receives import Posted
 
 _MOST_SLOT, _LEAST_SLOT = 128 << 10, 4 << 10  # bytes for the messages to one rank
 _ALONG = 32 << 10  # bytes of data that go with the message: two copies take as long as one across processes
@@ -61,14 +65,6 @@ class Form:
             self.dtype, self._layout[0] = dtype, id(dtype)
 
 
-class _Posted:
-    """A receive that waits for its message."""
-
-    def __init__(self, source: int, tag: int) -> None:
-        self.source, self.tag = source, tag
-        self.message: Message | None = None
-
-
 class Mail:
     """A rank's side of the messages of a channel.
 
@@ -84,7 +80,8 @@ class Mail:
         self.address = address_of(words)
         # Half of a ring, so that there is room at last, wherever the end of the ring is.
         self._most = (slot - w.MAIL_RECORDS) // 2 - 64 - w.MESSAGE_HEADER
-        self._posted: list[_Posted] = []
+        self.posted: list[Posted] = []
+        self.get: Callable  # receives at once, or within a short wait; see `dcomp._quick_messages`
         self._queues: list[deque[object]] = [deque() for _ in range(channel.size)]  # what waits for room, in order
         self._described: dict[int, tuple[int, bytes]] = {}  # kinds and descriptions by their keys
         self._forms: dict[tuple, Form | None] = {}
@@ -166,14 +163,14 @@ class Mail:
     def wait_for(self, cell: int, data: list[np.ndarray], dest: int) -> Steps:
         """Until the receiver has read what is exposed, or gets it through MPI; steps."""
 
-        def is_free() -> bool:
-            if kernel.has_changed(self.address, cell):
-                return True
-            self.channel.make_progress()
-            return False
-
-        yield is_free
         state = ctypes.c_int64.from_address(cell)
+
+        def has_changed() -> bool:
+            if state.value == w.CELL_WAITING:
+                self.channel.make_progress()
+            return state.value != w.CELL_WAITING
+
+        yield has_changed
         if state.value != w.CELL_FREE:
             requests = messages.send_data(self.channel, data, dest, state.value - w.CELL_UNREACHED)
             state.value = w.CELL_FREE
@@ -183,56 +180,46 @@ class Mail:
         """The rest of a quick send that has exposed x."""
         with self.channel.turn(function):
             steps = self.wait_for(cell, [x.reshape(-1).view(np.uint8)], dest)
-            return start_message(self.channel, function, steps, (dest,))
+            return MessageRequest(self.channel, function, steps, (dest,))  # whose receiver does the work
 
     def is_read(self, cell: int) -> bool:
         """Whether what is exposed has been read, within a short wait."""
         return kernel.has_changed(self.address, cell) and ctypes.c_int64.from_address(cell).value == w.CELL_FREE
 
-    def read_large(self, form: Form, out: np.ndarray, source: int, tag: int, function: str) -> int:
-        """Receive what a quick receive leaves, since it has much data; what that says."""
-        with self.channel.turn(function):
-            return kernel.receive_large(form.address, address_of(out), source, tag)
+    def read_large(self, form: Form, out: np.ndarray, source: int, tag: int) -> int:
+        """Receive what a quick receive leaves, since it has much data; what that says. The caller has the turn."""
+        return kernel.receive_large(form.address, address_of(out), source, tag)
 
-    def receive(self, source: int, tag: int, *, objects: bool, out: np.ndarray | None, function: str) -> Steps:
-        """Receive one message; steps. The receive is posted at once, so that messages are matched in order."""
-        channel = self.channel
-        self.sort()
-        message: Any = messages.take_held(channel, source, tag)
-        if message is None:
-            posted = _Posted(source, tag)
-            self._posted.append(posted)
+    def receive_first(self, receive: "Posted") -> Any:
+        """The message of the first posted receive, if it comes within a short wait; else None.
 
-            def has_come() -> bool:
-                if posted.message is None:
-                    self.sort(is_patient=True)
-                    if posted.message is None:
-                        channel.make_progress()
-                return posted.message is not None
-
-            self._note()
-            yield has_come
-            message = posted.message
-        self._note()
+        The caller has the turn.
+        """
+        self._words[w.MAIL_SORTED] = 0  # this once
         try:
-            return (yield from messages.accept(channel, message, objects=objects, out=out, function=function))
-        except (TypeError, ValueError):
-            self._note()
-            raise
+            source = w.ANYONE if receive.source == MPI.ANY_SOURCE else receive.source
+            tag = w.ANY_TAG if receive.tag == MPI.ANY_TAG else receive.tag
+            result = self.get(receive.function, source, tag, receive.out, True)
+            if result is not None:
+                del self.posted[0]
+                self.channel.moving.remove(receive)
+            return result
+        finally:
+            self.note()
 
     def sort(self, is_patient: bool = False) -> None:
         """Take what has come: to the receives that wait for it, else to be held; the caller has the turn."""
         while record := kernel.next_record(self.address, is_patient):
             is_patient = False
             message = self._read(record)
-            for posted in self._posted:
-                if messages.fits(message, posted.source, posted.tag):
-                    posted.message = message
-                    self._posted.remove(posted)
+            for receive in self.posted:
+                if messages.fits(message, receive.source, receive.tag):
+                    self.posted.remove(receive)
+                    receive.take(message)
                     break
             else:
                 self.channel.held.append(message)
-        self._note()
+        self.note()
 
     def is_pressed(self) -> bool:
         """Whether a rank waits for room to send to this one."""
@@ -263,9 +250,9 @@ class Mail:
         """Whether the data is in the record."""
         return nbytes <= _ALONG and len(meta) + nbytes <= self._most
 
-    def _note(self) -> None:
+    def note(self) -> None:
         """Tell compiled code whether messages come by themselves, or by way of what is here."""
-        self._words[w.MAIL_SORTED] = bool(self._posted or self.channel.held)
+        self._words[w.MAIL_SORTED] = bool(self.posted or self.channel.held)
 
 
 def _key(kind: int, meta: bytes) -> int:

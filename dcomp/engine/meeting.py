@@ -66,6 +66,7 @@ class Meeting:
         if has_mail:
             exchange.look_at_cores(self.state)  # messages alone never have all ranks together
         self._size, self._make_progress = comm.size, comm.Iprobe
+        self._take = ready.entry_point(exchange.take)
         self._nbytes = 0  # of a plan's place, the same on all ranks
         self._places: list[Meeting] = []  # of plans, in the same order on all ranks
         self._free: set[int] = set()  # of those, which this rank does not use any more
@@ -128,7 +129,7 @@ class Meeting:
 
     def take_turn(self) -> bool:
         """Whether this thread has the turn now; the compiled `call` takes it in the same way."""
-        return exchange.take(self.state)
+        return self._take(self.state)
 
     def give_turn(self) -> None:
         """Give the turn back."""
