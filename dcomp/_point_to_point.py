@@ -51,10 +51,10 @@ class PointToPoint:
 
         Notes
         -----
-        To a rank that shares this one's memory: up to 32 KiB are copied to where the receiver finds them, which takes no
-        longer than that; more is read by the receiver where it is, so this may wait for the receive. To another:
-        MPI_Isend and a wait; up to 16 KiB one message, sent at once, more a small message and the array, sent from where
-        it is.
+        To a rank that shares this one's memory: up to 32 KiB are copied to where the receiver finds them, which is all
+        this waits for; more is read by the receiver where it is, so this may wait for the receive. To another:
+        MPI_Isend and a wait; up to 16 KiB one message, sent at once, more a small message and the array, sent from
+        where it is.
         """
         self._send_array("send", x, dest, tag).wait()
 

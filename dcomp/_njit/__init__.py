@@ -24,7 +24,8 @@ def register() -> None:
         _known.add("methods")
         from ._calls import know_methods
 
-        for owner in (communicators.Communicator, communicators.CartComm, sys.modules["dcomp.engine.requests"].Request):
+        others = sys.modules["dcomp.engine.requests"].Request, sys.modules["dcomp.engine.plans"].Plan
+        for owner in (communicators.Communicator, communicators.CartComm, *others):
             know_methods(owner)
     if hasattr(functions, "allgather_object") and "functions" not in _known:
         _known.add("functions")
@@ -43,14 +44,19 @@ def _have_numba_look() -> None:
         cpu_target.target_context.refresh()
 
 
-def type_of(kind: str, axes: int = 0) -> Any:
-    """The type of `dcomp` itself, of reductions, of communicators, or of grids of so many axes: one for all of a kind.
+def type_of(kind: str, about: Any = 0) -> Any:
+    """The type of `dcomp` itself, of reductions, of communicators, of grids of so many axes, or of plans that return
+    what is like this: one for all of a kind.
 
     It is what objects answer when numba asks them for `_numba_type_`.
     """
     register()
+    from numba import typeof
+
     from . import _objects, _package
 
     if kind == "grid":
-        return _objects.CartType(axes)
+        return _objects.CartType(about)
+    if kind == "plan":
+        return _objects.PlanType(typeof(about))
     return {"package": _package.package, "reduction": _objects.reduction, "communicator": _objects.communicator}[kind]

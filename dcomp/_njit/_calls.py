@@ -16,11 +16,16 @@ from numba.np import numpy_support
 from ._bridge import Reraised, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._inline_messages import Message, can_be_message
-from ._objects import KNOWN, CartType, CommunicatorType, RequestType, leave_if, look_up, omitted
+from ._objects import CALL_OF_PLAN, KNOWN, CartType, CommunicatorType, PlanType, RequestType, leave_if, look_up, omitted
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
 from ._stamp import Stamped
 
-_OWNERS: dict[str, type[types.Type]] = {"Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType}
+_OWNERS: dict[str, type[types.Type]] = {
+    "Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType, "Plan": PlanType,
+}  # fmt: skip
+
+
+_DELIVER = ("wait", "__call__")  # methods that return what was asked for elsewhere
 
 
 def know_functions(module: Any) -> None:
@@ -133,7 +138,7 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     array = None
     if isinstance(bare, types.Array):
         array = numpy_support.as_dtype(bare.dtype), bare.ndim
-    elif isinstance(bare, (*NUMBERS, types.NPDatetime, types.NPTimedelta)) and ("x" in given or name == "wait"):
+    elif isinstance(bare, (*NUMBERS, types.NPDatetime, types.NPTimedelta)) and ("x" in given or name in _DELIVER):
         array = numpy_support.as_dtype(bare), -1
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
@@ -166,6 +171,8 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
                 call.go_on(inline, said, entry)
     return builder.load(call.place)
 
+
+lower_builtin(CALL_OF_PLAN, PlanType)(_lowering("__call__", ("self",)))
 
 _NO, _YES = ir.IntType(1)(0), ir.IntType(1)(1)
 

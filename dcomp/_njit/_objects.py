@@ -7,6 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_constant, lower_getattr
+from numba.core.typing.templates import Signature, signature
 from numba.extending import NativeValue, box, models, register_model, unbox
 
 from ._stamp import SOURCES, revive_type, stamp
@@ -47,6 +48,30 @@ class RequestType(Held):
         self.arguments = (result,)
 
 
+class PlanType(Held, types.Callable):
+    """A plan, and what each of its calls returns."""
+
+    def __init__(self, result: types.Type) -> None:
+        super().__init__(f"dcomp.Plan({result})")
+        self.result = result
+        self.arguments = (result,)
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Signature:
+        """``plan()``, as numba asks what can be called."""
+        if args or kws:
+            raise TypeError("plan() takes no arguments")
+        return signature(self.result, recvr=self)
+
+    def get_call_signatures(self) -> tuple:
+        return (), False
+
+    def get_impl_key(self, sig: Signature) -> str:
+        return CALL_OF_PLAN
+
+
+CALL_OF_PLAN = "dcomp.Plan.__call__"
+
+
 class OpType(Held):
     """A reduction: any, so that a function is compiled once for all."""
 
@@ -69,6 +94,7 @@ communicator, reduction = CommunicatorType(), OpType()
 
 @register_model(OpType)
 @register_model(RequestType)
+@register_model(PlanType)
 class _HeldModel(models.StructModel):
     def __init__(self, manager: Any, of: Any) -> None:
         members = [("owner", types.MemInfoPointer(types.voidptr)), ("object", types.voidptr)]

@@ -8,14 +8,14 @@ from typing import Any
 from numba import types
 from numba.core.typeinfer import CallConstraint, GetAttrConstraint
 
-from ._objects import KNOWN, CartType, CommunicatorType, OpType, RequestType, communicator
+from ._objects import KNOWN, CartType, CommunicatorType, OpType, PlanType, RequestType, communicator
 
 NUMBERS = (types.Integer, types.Float, types.Complex, types.Boolean)
 _SINGLE = (*NUMBERS, types.NPDatetime, types.NPTimedelta)
 
 Rule = Callable[[str, "Given"], types.Type]
 FUNCTIONS: dict[str, Rule] = {}  # of these all but `wait_all` are methods of communicators, too
-METHODS: dict[str, dict[str, Rule]] = {"Communicator": {}, "CartComm": {}, "Request": {}}
+METHODS: dict[str, dict[str, Rule]] = {"Communicator": {}, "CartComm": {}, "Request": {}, "Plan": {}}
 ATTRIBUTES: dict[str, dict[str, Callable[[Any], types.Type]]] = {"Communicator": {}, "CartComm": {}}
 
 
@@ -27,13 +27,15 @@ class Given(dict):
 
 
 def _returns(*names: str, starts: bool = True) -> Callable:
-    """A rule for functions and methods; also for their non-blocking twins, if they have some."""
+    """A rule for functions and methods; also for their non-blocking and their persistent twins, if they have some."""
 
     def note(rule: Rule) -> Rule:
         for name in names:
             FUNCTIONS[name] = rule
             if starts:
                 FUNCTIONS[f"i{name}"] = _request
+            if starts and name != "recv":
+                FUNCTIONS[f"{name}_init"] = _plan
         METHODS["Communicator"] |= FUNCTIONS
         return rule
 
@@ -52,6 +54,10 @@ def _returns_only(of: str, *names: str) -> Callable:
 
 def _request(name: str, given: Given) -> types.Type:
     return RequestType(FUNCTIONS[name[1:]](name, given))
+
+
+def _plan(name: str, given: Given) -> types.Type:
+    return PlanType(FUNCTIONS[name.removesuffix("_init")](name, given))
 
 
 # Collectives
@@ -159,6 +165,16 @@ def _waited_for(name: str, given: Given) -> types.Type:
 def _tested(name: str, given: Given) -> types.Type:
     result = given["self"].result
     return types.Tuple((types.boolean, result if result is types.none else _or_none(result)))
+
+
+@_returns_only("Plan", "start", "free")
+def _started(name: str, given: Given) -> types.Type:
+    return types.none
+
+
+@_returns_only("Plan", "wait")
+def _played(name: str, given: Given) -> types.Type:
+    return given["self"].result
 
 
 def _all_waited_for(name: str, given: Given) -> types.Type:

@@ -1,5 +1,6 @@
 """Calls set up once and made many times."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,16 @@ class Plan:
                 from .rounds import shared_rounds  # where memory is shared numba has been started
 
                 rounds = shared_rounds(channel, route, call.x, call.out)
+            self._example = _example(route, call)
             self._rounds = rounds or _Persistent(channel, call, route)
             self._gives_back = (
                 rounds is not None
             )  # also if it is forgotten; requests of MPI are not freed just anywhere
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks objects that it does not know for."""
+        return import_module("dcomp._njit").type_of("plan", self._example)
 
     def start(self) -> None:
         """Begin the call with what is now in its array.
@@ -117,6 +124,16 @@ class _Persistent:
             self._persistent.Free()
             self._persistent = None
             self._requests = []
+
+
+def _example(route: Route, call: Call) -> Any:
+    """What is like the results: an array or a number, or None."""
+    if route.terms.row.shape is Shape.BROADCAST and route.terms.is_root:
+        return call.x if call.out is None else call.out
+    if call.out is not None or route.shape is None:
+        return call.out
+    example = np.empty(route.shape, route.dtype)
+    return example[()] if route.scalar else example
 
 
 def _result_array(route: Route, call: Call) -> np.ndarray | None:

@@ -81,3 +81,40 @@ def grid(comm, n):
 def on_a_grid(cart, x):
     cart.halo(x)
     return cart.coords, cart.allreduce(cart.rank)
+
+
+@numba.njit(cache=True)
+def play(plan, x, turns):
+    """A plan made in Python: the sum of the first elements of its results."""
+    total = 0.0
+    for turn in range(turns):
+        x[:] = turn
+        plan.start()
+        total += plan.wait()[0]
+        total += plan()[0]
+    return total
+
+
+@numba.njit(cache=True)
+def plans(comm, x, turns):
+    """Plans made here."""
+    everywhere, on_root, meeting = (
+        comm.allreduce_init(x),
+        comm.reduce_init(x, dc.MAX, root=0),
+        dc.barrier_init(comm=comm),
+    )
+    root = comm.bcast_init(x if comm.rank == 0 else None, out=np.empty_like(x) if comm.rank else None)
+    total = 0.0
+    for turn in range(turns):
+        x[:] = turn + comm.rank
+        meeting()
+        total += everywhere()[0]
+        most = on_root()
+        if most is not None:
+            total += most[0]
+        total += root()[0]
+    everywhere.free()
+    on_root.free()
+    meeting.free()
+    root.free()
+    return total

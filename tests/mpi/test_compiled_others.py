@@ -112,3 +112,50 @@ def test_errors_come_out_of_wait(world, needs_checks):
         pytest.skip("takes two ranks")
     with all_raise(dc.ShapeMismatchError, "iallreduce: shape must fit together"):
         compiled.requests(world, np.ones(2 + min(world.rank, 1)))
+
+
+@pytest.mark.parametrize("n", [3, 60_000])
+def test_plans_of_python(world, n):
+    p, turns = world.size, 6
+    with together():
+        for out in (None, np.empty(n), np.empty(2 * n)[::2]):
+            x = np.empty(n)
+            plan = world.allreduce_init(x, out=out)
+            assert compiled.play(plan, x, turns) == 2 * p * sum(range(turns))
+            assert out is None or np.array_equal(out, np.full(n, p * (turns - 1.0)))
+            plan.free()
+    with all_raise(dc.UsageError, "allreduce_init: the plan has been freed"):
+        compiled.play(plan, x, 1)
+
+
+@pytest.mark.parametrize("n", [3, 60_000])
+def test_plans(world, n):
+    p, me, turns = world.size, world.rank, 5
+    with together():
+        total = compiled.plans(world, np.empty(n), turns)
+        ranks, of_turns = sum(range(p)), sum(range(turns))
+        expected = turns * ranks + p * of_turns + of_turns
+        assert total == expected + (of_turns + turns * (p - 1) if me == 0 else 0)
+
+
+def test_a_plan_takes_no_arguments(world):
+    @numba.njit
+    def function(plan):
+        return plan(1)
+
+    with all_raise((TypeError, numba.TypingError), "takes no arguments"):
+        function(world.barrier_init())
+
+
+def test_types_of_plans(world):
+    with together():
+        x = np.zeros((2, 3), "f4")
+        plans = (
+            (world.allreduce_init(x), numba.types.float32[:, ::1]),
+            (world.allreduce_init(x, out=np.zeros((2, 3), "f4", order="F")), numba.types.float32[::1, :]),
+            (world.allreduce_init(2.5), numba.types.float64),
+            (world.barrier_init(), numba.types.none),
+            (world.reduce_init(x), numba.types.float32[:, ::1] if world.rank == 0 else numba.types.none),
+        )
+        for plan, result in plans:
+            assert numba.typeof(plan).result == result
