@@ -76,6 +76,8 @@ class Job:
     contenders: list[str]
     probe: bool = False
     capacity: int = 0  # bytes of an input in the reference's memory
+    script: str = "peers_rank.py"  # what its ranks run
+    told: dict[str, Any] = field(default_factory=dict)  # what they are told besides
     versions: dict[str, Any] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # contender -> why
     failure: str | None = None
@@ -103,12 +105,13 @@ class Job:
             "probe": self.probe,
             "library": place.library,
             "memory": None,
+            **self.told,
         }
         if place.library:
             self._memory = os.memfd_create("peers")  # leaves nothing behind, however the jobs end
             os.ftruncate(self._memory, room_bytes(ranks, self.capacity))
             spec["memory"] = f"/proc/{os.getpid()}/fd/{self._memory}"
-        script = Path(__file__).with_name("peers_rank.py")
+        script = Path(__file__).with_name(self.script)
         command = [*launch_command(self.mpi, self.settings, self.python, ranks, cores), str(script), json.dumps(spec)]
         environment = environment_of(self.mpi, self.settings, self.python, ranks, cores)
         environment["DCOMP_CHECK"] = place.check
