@@ -13,7 +13,7 @@ from numba import int64
 
 from . import words as w
 from ._jit import jit, jit_briefly
-from ._memory import load, peek, poke, store
+from ._memory import copy, load, peek, poke, store
 from ._motion import carry_small, deposit, fill, flow, look_around, move, note_unreached
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
 from ._signals import (
@@ -217,13 +217,19 @@ def call(entry, x, y, out):
 
 
 @jit_briefly
-def call_by_address(entry, x, y):
-    """`call`, for arrays in C order by address, of the shape and dtype that the entry is for; it is small."""
+def call_by_address(entry, x, place, y):
+    """`call`, for arrays in C order by address, of the shape and dtype that the entry is for. If there is a place in
+    the segment, and y is not there itself, the result comes to y by way of it; after WAITING, WORKING it is left there.
+    """
     state = word(entry, w.OF_STATE)
     if word(state, w.BUSY) or not (y == 0 or _can_receive(entry, x, y)):
         return w.REFUSED
-    _arrive_with(state, entry, x, y, True)
-    return _meet(state, entry)
+    uses_place = place != 0 and y != 0 and offset_of(state, y) < 0
+    _arrive_with(state, entry, x, place if uses_place else y, True)
+    said = _meet(state, entry)
+    if said == w.DONE and uses_place:
+        copy(y, place, word(entry, w.Y_BYTES))
+    return said
 
 
 @jit
@@ -389,7 +395,7 @@ CALLED = (
     (arrived, (int64,)),
     (tell, (int64, int64, int64)),
     (call, (int64, any_object, any_object, any_object)),
-    (call_by_address, (int64, int64, int64)),
+    (call_by_address, (int64,) * 4),
     (begin, (int64, any_object, any_object, any_object, int64)),
     (glance, (int64,)),
     (settle, (int64,)),

@@ -40,59 +40,61 @@ class Reraised(BaseException):
 _left = threading.local()
 
 
-def call(site: Stamped, slot: int, this: Any, *values: Any) -> Any:
-    """Make the call of a method of an object, of COMM_WORLD if that is None; or look up an attribute.
+class Bridge(Stamped):
+    """The way from a call in compiled code to Python; its content is the `Site`."""
 
-    Returns
-    -------
-    The result; NotImplemented after an exception, which waits for `Reraised`: compiled code does not know that one is
-    set, and may go on after it.
-    """
-    try:
-        return _call(site.content, slot, this, values)
-    except BaseException as error:
-        _left.error = error
+    def call(self, slot: int, this: Any, *values: Any) -> Any:
+        """Make the call of a method of an object, of COMM_WORLD if that is None; or look up an attribute.
+
+        Returns
+        -------
+        The result; NotImplemented after an exception, which waits for `Reraised`: compiled code does not know that one is
+        set, and may go on after it.
+        """
+        try:
+            return _call(self.content, slot, this, values)
+        except BaseException as error:
+            _left.error = error
+            return NotImplemented
+
+    def go_on(self, this: Any, entry: int, said: int, y: int, *values: Any) -> Any:
+        """Bring a call to its end that compiled code has begun: whether it has one. NotImplemented as from `call`."""
+        comm = dcomp.COMM_WORLD if this is None else this
+        told: Site = self.content
+        try:
+            given = dict(zip(told.given, values, strict=True))
+            rest = {"entry": entry, "said": said, "y": y, "x": given.get("x"), "out": given.get("out")}
+            return _at(told.file, told.line, told.function)(comm._inline.go_on, rest)
+        except BaseException as error:
+            comm._channel.interrupt(told.name)  # on this rank alone: the others may have ended it
+            _left.error = error
+            return NotImplemented
+
+    def finish(self, said: int, this: Any, *values: Any) -> Any:
+        """The rest of a message of which compiled code has `said` what is done; NotImplemented as from `call`."""
+        told: Site = self.content
+        given = dict(zip(told.given, values, strict=True))
+        comm = dcomp.COMM_WORLD if this is None else this
+        rest = {"source": dcomp.ANY_SOURCE, "recvtag": dcomp.ANY_TAG, "out": None, **given}
+        rest = {one: rest[one] for one in ("x", "dest", "source", "recvtag", "out")}
+        rest |= {"function": told.name, "said": said}
+        try:
+            result = _at(told.file, told.line, told.function)(comm._finish_message, rest)
+            if told.name == "sendrecv":
+                _check_result(told, result)
+            return result
+        except BaseException as error:
+            _left.error = error
+            return NotImplemented
+
+    def keep(self, has_begun: int, this: Any, kind: type, value: Any = None, trace: Any = None) -> Any:
+        """Keep an exception of a signal's handler that came before `call` or `go_on` could; NotImplemented."""
+        told: Site = self.content
+        if has_begun:
+            (dcomp.COMM_WORLD if this is None else this)._channel.interrupt(told.name)
+        error = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
+        _left.error = error.with_traceback(trace)
         return NotImplemented
-
-
-def go_on(site: Stamped, this: Any, entry: int, said: int) -> Any:
-    """Bring a call to its end that compiled code has begun: whether it has one. NotImplemented as from `call`."""
-    comm = dcomp.COMM_WORLD if this is None else this
-    told: Site = site.content
-    try:
-        return _at(told.file, told.line, told.function)(comm._inline.go_on, {"entry": entry, "said": said})
-    except BaseException as error:
-        comm._channel.interrupt(told.name)  # on this rank alone: the others may have ended it
-        _left.error = error
-        return NotImplemented
-
-
-def finish(site: Stamped, said: int, this: Any, *values: Any) -> Any:
-    """The rest of a message of which compiled code has `said` what is done; NotImplemented as from `call`."""
-    told: Site = site.content
-    given = dict(zip(told.given, values, strict=True))
-    comm = dcomp.COMM_WORLD if this is None else this
-    rest = {"source": dcomp.ANY_SOURCE, "recvtag": dcomp.ANY_TAG, "out": None, **given}
-    rest = {one: rest[one] for one in ("x", "dest", "source", "recvtag", "out")}
-    rest |= {"function": told.name, "said": said}
-    try:
-        result = _at(told.file, told.line, told.function)(comm._finish_message, rest)
-        if told.name == "sendrecv":
-            _check_result(told, result)
-        return result
-    except BaseException as error:
-        _left.error = error
-        return NotImplemented
-
-
-def keep(site: Stamped, has_begun: int, this: Any, kind: type, value: Any = None, trace: Any = None) -> Any:
-    """Keep an exception of a signal's handler that came before `call` or `go_on` could; NotImplemented."""
-    told: Site = site.content
-    if has_begun:
-        (dcomp.COMM_WORLD if this is None else this)._channel.interrupt(told.name)
-    error = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
-    _left.error = error.with_traceback(trace)
-    return NotImplemented
 
 
 def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:

@@ -13,12 +13,11 @@ from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Sig
 from numba.core.typing.templates import signature as signature_of
 from numba.np import numpy_support
 
-from ._bridge import Reraised, Site
+from ._bridge import Bridge, Reraised, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._inline_messages import Message, can_be_message
-from ._objects import CALL_OF_PLAN, KNOWN, CartType, CommunicatorType, PlanType, RequestType, leave_if, look_up, omitted
+from ._objects import CALL_OF_PLAN, KNOWN, CartType, CommunicatorType, PlanType, RequestType, leave_if, omitted
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
-from ._stamp import Stamped
 
 _OWNERS: dict[str, type[types.Type]] = {
     "Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType, "Plan": PlanType,
@@ -142,7 +141,7 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
         array = numpy_support.as_dtype(bare), -1
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
-    site = Stamped(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
+    site = Bridge(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
 
     call = _Call(context, builder, result, site, this, given)
     if can_be_message(name, result, this, given):
@@ -180,7 +179,7 @@ _NO, _YES = ir.IntType(1)(0), ir.IntType(1)(1)
 class _Call:
     """The code of one call, from where the GIL is taken to where it is given back; its result is in `place`."""
 
-    def __init__(self, context: Any, builder: Any, result: types.Type, site: Stamped, this: tuple, given: dict) -> None:
+    def __init__(self, context: Any, builder: Any, result: types.Type, site: Bridge, this: tuple, given: dict) -> None:
         self._context, self._builder, self._result = context, builder, result
         self._this, self._given = this, given
         self._pyapi, self._env = context.get_python_api(builder), context.get_env_manager(builder)
@@ -227,8 +226,9 @@ class _Call:
             builder.icmp_signed("!=", said, said.type(UNTRIED)), builder.icmp_signed("!=", said, said.type(REFUSED))
         )
         with builder.if_then(is_begun):
-            numbers = [pyapi.long_from_longlong(one) for one in (entry, said)]
-            returned = self._ask("go_on", [self._boxed(*self._this), *numbers], _YES)
+            numbers = [pyapi.long_from_longlong(one) for one in (entry, said, inline.result)]
+            given = [self._boxed(*one) for one in self._given.values()]
+            returned = self._ask("go_on", [self._boxed(*self._this), *numbers, *given], _YES)
             with builder.if_else(self._has_failed(returned), likely=False) as (has_failed, has_not):
                 with has_failed:
                     builder.store(failed, state)
@@ -251,20 +251,20 @@ class _Call:
         builder.store(pyapi.get_null_object(), returned)
         # The handler of a signal may raise before the function has begun: in Python code of numba's that makes objects.
         with builder.if_then(cgutils.is_null(builder, pyapi.err_occurred()), likely=True):
-            function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", name)
+            function = pyapi.object_getattr_string(self._site, name)
             with builder.if_then(cgutils.is_not_null(builder, function), likely=True):
-                builder.store(pyapi.call_function_objargs(function, [self._site, *arguments]), returned)
+                builder.store(pyapi.call_function_objargs(function, arguments), returned)
                 pyapi.decref(function)
         for one in arguments:
             pyapi.decref(one)
         with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(returned))):
             raised = [cgutils.alloca_once(builder, pyapi.pyobj) for _ in range(3)]
             pyapi.err_fetch(*raised)
-            function = look_up(self._context, builder, pyapi, "dcomp._njit._bridge", "keep")
+            function = pyapi.object_getattr_string(self._site, "keep")
             self._leave_if(cgutils.is_null(builder, function))
             begun = pyapi.long_from_longlong(builder.zext(has_begun, ir.IntType(64)))
             values = [begun, self._boxed(*self._this), *map(builder.load, raised)]
-            builder.store(pyapi.call_function_objargs(function, [self._site, *values]), returned)
+            builder.store(pyapi.call_function_objargs(function, values), returned)
             for one in (function, *values):
                 pyapi.decref(one)
             self._leave_if(cgutils.is_null(builder, builder.load(returned)))

@@ -98,7 +98,12 @@ class Attempt:
 
 
 class Inline(Attempt):
-    """A collective."""
+    """A collective.
+
+    Attributes
+    ----------
+    result : int64     After an attempt: the address of what receives, or 0.
+    """
 
     def __init__(self, context: Any, builder: Any, result: types.Type, this: tuple, given: dict) -> None:
         self._result, self._given = result, given
@@ -119,14 +124,17 @@ class Inline(Attempt):
         """Make the call, the GIL held, with its result in `place`: what was said, and the entry."""
         builder = self._builder
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
+        result = cgutils.alloca_once_value(builder, _WORD(0))
         # Read once: while this waits, another thread may have the place for another communicator.
         record, entry = self._of_slot(w.SLOT_RECORD), self._of_slot(w.SLOT_ENTRY)
         self._what = self._of_slot(w.SLOT_GIVES)
         with builder.if_then(self._is_mine(gil, record)):
             with builder.if_then(self._is_known(record), likely=True):
                 x, y = self._sent(), self._received(place)
-                call = self._function(record, w.RECORD_CALL, 3)
-                builder.store(builder.call(call, [entry, x, y]), said)
+                builder.store(y, result)
+                call = self._function(record, w.RECORD_CALL, 4)
+                builder.store(builder.call(call, [entry, x, self._of_slot(w.SLOT_PLACE), y]), said)
+        self.result = builder.load(result)
         return builder.load(said), entry
 
     def take_number(self, place: Any) -> None:

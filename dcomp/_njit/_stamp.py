@@ -26,13 +26,13 @@ class Stamped:
         self.content = content
 
     def __reduce__(self) -> tuple:
-        return _read, (SOURCES, self.content)
+        return _read, (SOURCES, type(self), self.content)
 
 
-def _read(sources: str, content: Any) -> Stamped:
+def _read(sources: str, kind: type[Stamped], content: Any) -> Stamped:
     if sources != SOURCES:
         raise _Stale(f"compiled by {sources}, not {SOURCES}")
-    return Stamped(content)
+    return kind(content)
 
 
 def revive_type(sources: str, name: str, arguments: tuple) -> Any:

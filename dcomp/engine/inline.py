@@ -17,9 +17,12 @@ from ..kernels import exchange, ready
 from ..kernels import mail as mail_kernels
 from ..kernels import words as w
 from .known import CARRIED, KnownCalls, Made
+from .requests import MISSED
 from .segment import address_of
 
 _KEPT = 1024  # entries that slots may name
+_TRIES = 16  # calls in one place, before most are left to Python at once
+_MOST = 64 << 10  # bytes of a new array that are copied sooner than Python makes the call
 _WORDS = 8
 _numbers = count(1)
 
@@ -40,8 +43,10 @@ class Inline:
 
     def __init__(self, known: KnownCalls) -> None:
         self._known = known
-        self._kept: dict[int, Made] = {}
-        self._kept_before: dict[int, Made] = {}  # a call with one of these may be under way
+        # Calls, and places where results come that are to be in ordinary memory; those before may be under way.
+        self._kept: dict[int, tuple[Made, Any]] = {}
+        self._kept_before: dict[int, tuple[Made, Any]] = {}
+        self._misses: dict[int, int] = {}  # by slot, since it was filled
         self._words = np.zeros(_WORDS, np.int64)
         self._words[w.RECORD_NUMBER] = next(_numbers)  # no two have the same, so a slot never takes one for another
         self._words[w.RECORD_UNSTARTED] = id(known.channel.unstarted)
@@ -53,10 +58,16 @@ class Inline:
         `ndim` is of x, in the compiled code: on this rank there may be none. `result` has dtype and dimensions of the
         result there, -1 for a number.
         """
+        misses = self._misses[slot] = self._misses.get(slot, 0) + 1
+        if misses > _TRIES and misses % _TRIES:
+            return  # it hardly ever can be
         x, op = given.get("x"), given.get("op", SUM)
         made = self._find(name, x, op, given)
-        if made is None or not made.route.is_small or not self.record:
+        if made is None or not self.record:
             return
+        is_large = not made.route.is_small and made.route.result_bytes > _MOST
+        if is_large and made.make is not None and given.get("out") is None:
+            return  # Python has memory for it that no one has to copy
         gives = w.GIVES_X if made.returns_x else w.GIVES_RESULT if made.route.makes else w.GIVES_NOTHING
         if gives == w.GIVES_RESULT and result != (made.dtype, -1 if made.route.scalar else len(made.shape)):
             return  # of an earlier call, or one that the code is not for: it would take what does not fit
@@ -65,11 +76,16 @@ class Inline:
             self._words[w.RECORD_NUMBER] = next(_numbers)
         if not self._words[w.RECORD_CALL]:  # not before: most programs have no such code
             self._words[w.RECORD_CALL] = ready.c_address(exchange.call_by_address)
-        self._kept[made.entry] = made
+        kept = self._kept.get(made.entry)
+        place = kept[1] if kept is not None and kept[0].route is made.route else None
+        if place is None and made.copies and gives == w.GIVES_RESULT:
+            place = made.make(made.shape, made.dtype)
+        self._kept[made.entry] = made, place
+        self._misses.pop(slot, None)
         words = [
             self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,
             given.get("root", 0), given.get("axis", given.get("split_axis", 0)), given.get("concat_axis", 0),
-            int(x is not None), gives,
+            int(x is not None), gives, 0 if place is None else address_of(place),
             *(getattr(x, "shape", ()) if x is not None else (0,) * ndim),
             *(made.shape if gives == w.GIVES_RESULT and not made.route.scalar else ()),
         ]  # fmt: skip
@@ -103,22 +119,39 @@ class Inline:
         out = () if is_new else ((given["out"].dtype, given["out"].shape),)
         kind = () if x is None else (x.dtype, x.shape)
         on_root = (*kind, "root") if x is not None else out
-        key = {
-            "barrier": (name,),
-            "bcast": (name, root, *on_root),
-            "scatter": (name, axis, root, *on_root),
-            "gather": (name, axis, root, *kind, is_new),
-            "allgather": (name, axis, *kind, is_new),
-            "alltoall": (name, given.get("split_axis", 0), given.get("concat_axis", 0), *kind),
-            "reduce": (name, op, root, *kind),
-            "reduce_scatter": (name, op, axis, *kind),
-        }.get(name, (name, op, *kind))
+        key: tuple
+        match name:
+            case "barrier":
+                key = (name,)
+            case "bcast":
+                key = name, root, *on_root
+            case "scatter":
+                key = name, axis, root, *on_root
+            case "gather":
+                key = name, axis, root, *kind, is_new
+            case "allgather":
+                key = name, axis, *kind, is_new
+            case "alltoall":
+                key = name, given.get("split_axis", 0), given.get("concat_axis", 0), *kind
+            case "reduce":
+                key = name, op, root, *kind
+            case "reduce_scatter":
+                key = name, op, axis, *kind
+            case _:
+                key = name, op, *kind
         return known.made.get(key)
 
-    def go_on(self, entry: int, said: int) -> bool:
-        """Bring a call to its end that compiled code could not end; False: Python has to make it, and has the turn.
+    def go_on(self, entry: int, said: int, y: int, x: Any, out: Any) -> bool:
+        """Bring a call to its end that compiled code could not end, with its result at the address y; False: Python has
+        to make it, and has the turn.
 
         The caller closes the channel after an exception.
         """
-        made = self._kept.get(entry) or self._kept_before[entry]
-        return self._known.go_on(said, made, None, None) is CARRIED
+        known, (made, place) = self._known, self._kept.get(entry) or self._kept_before[entry]
+        uses_place = place is not None and known.meeting.receives_at(address_of(place))
+        result = known.go_on(said, made, x, out)
+        if result is CARRIED:
+            result = place if uses_place else out
+        if isinstance(result, np.ndarray) and result is not out and y:
+            ctypes.memmove(y, address_of(result), result.nbytes)
+        return result is not MISSED

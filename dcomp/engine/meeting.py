@@ -196,6 +196,10 @@ class Meeting:
         """This rank does not use the place of a plan any more."""
         self._free.add(self._places.index(place))
 
+    def receives_at(self, address: int) -> bool:
+        """Whether that is where the result of the call under way comes."""
+        return int(self._words[w.Y]) == address
+
     def prepare_rounds(self, entry: int, x: np.ndarray | None, y: np.ndarray | None) -> None:
         """What the compiled rounds of a plan read."""
         state = self._words
