@@ -30,6 +30,7 @@ from ._signals import (
 from .words import set_word, word
 
 _BRIEF = 256 << 10  # bytes of a call that is not worth giving the GIL away
+_WORTH_PYTHON = 2 << 20  # the same, where it would mean to go from compiled code to Python
 _ANY = 1 << 62  # more than any call has
 _PROBE_EVERY = 64 << 20
 _APART = 100  # fewer spins: ranks share cores, and with them caches
@@ -188,14 +189,14 @@ def _arrive_with(state, entry, x, y, brings_data):
 
 
 @jit
-def _meet(state, entry):
-    """After the arrival: take the turn, compare, and carry out what is small; what `call` says."""
+def _meet(state, entry, most):
+    """After the arrival: take the turn, compare, and carry out what has up to `most` bytes; what `call` says."""
     set_word(state, w.BUSY, 1)
     if not all_arrived(state):
         return w.WAITING
     if word(state, w.COMBINED) != word(entry, w.EXPECTED):
         return w.UNKNOWN
-    said = _carry(state, _BRIEF)
+    said = _carry(state, most)
     if said == w.DONE:
         set_word(state, w.BUSY, 0)
     return said
@@ -213,7 +214,7 @@ def call(entry, x, y, out):
         return w.REFUSED
     if _arrive(state, entry, address_of(x), address_of(y), address_of(out), True) == w.REFUSED:
         return w.REFUSED
-    return _meet(state, entry)
+    return _meet(state, entry, _BRIEF)
 
 
 @jit_briefly
@@ -226,7 +227,7 @@ def call_by_address(entry, x, place, y):
         return w.REFUSED
     uses_place = place != 0 and y != 0 and offset_of(state, y) < 0
     _arrive_with(state, entry, x, place if uses_place else y, True)
-    said = _meet(state, entry)
+    said = _meet(state, entry, _WORTH_PYTHON)
     if said == w.DONE and uses_place:
         copy(y, place, word(entry, w.Y_BYTES))
     return said

@@ -52,13 +52,13 @@ FROM, LENGTH, TO, THERE, ARRIVING, HERE, SENDS, RECEIVES = range(8)
 # The record, by which compiled code knows a communicator: a number that no other ever has, the address of the function
 # that makes known calls, that of the list of requests that have not begun, a count of such calls, and the addresses of
 # the functions for messages. And a slot, of a call in such code: for which record, its number then, the entry, other
-# arguments, whether there is an x, what comes of it, the place by way of which the result comes, and the extents of x
-# and of the result.
+# arguments, whether there is an x, what comes of it, the place by way of which the result comes, the Python object that
+# makes an array for it, and the extents of x and of the result.
 RECORD_NUMBER, RECORD_CALL, RECORD_UNSTARTED, RECORD_COUNT, RECORD_SEND, RECORD_RECEIVE, RECORD_SWAP = range(7)
 (
     SLOT_RECORD, SLOT_NUMBER, SLOT_ENTRY, SLOT_OP, SLOT_ROOT, SLOT_AXIS, SLOT_OTHER_AXIS, SLOT_HAS_X, SLOT_GIVES,
-    SLOT_PLACE, SLOT_EXTENTS,
-) = range(11)  # fmt: skip
+    SLOT_PLACE, SLOT_MAKER, SLOT_EXTENTS,
+) = range(12)  # fmt: skip
 # The mail: this rank's side of its messages. A row per rank follows: what it has sent there, and got from there, in
 # messages and in bytes; what the other has taken, when last seen; and whether messages wait for room.
 (

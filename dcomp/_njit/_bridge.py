@@ -48,8 +48,8 @@ class Bridge(Stamped):
 
         Returns
         -------
-        The result; NotImplemented after an exception, which waits for `Reraised`: compiled code does not know that one is
-        set, and may go on after it.
+        The result; NotImplemented after an exception, which waits for `Reraised`: compiled code does not know that
+        one is set, and may go on after it.
         """
         try:
             return _call(self.content, slot, this, values)

@@ -23,6 +23,7 @@ _COMPARED = {
     "axis": w.SLOT_AXIS, "split_axis": w.SLOT_AXIS, "concat_axis": w.SLOT_OTHER_AXIS,
 }  # fmt: skip
 _PYTHON_EVERY = 1024  # calls, a power of two
+_NOWHERE = -1  # instead of an address
 _BIT = ir.IntType(1)
 _WORD = ir.IntType(64)
 DONE, REFUSED, UNTRIED = w.DONE, w.REFUSED, -1  # what is said of an attempt
@@ -132,8 +133,10 @@ class Inline(Attempt):
             with builder.if_then(self._is_known(record), likely=True):
                 x, y = self._sent(), self._received(place)
                 builder.store(y, result)
-                call = self._function(record, w.RECORD_CALL, 4)
-                builder.store(builder.call(call, [entry, x, self._of_slot(w.SLOT_PLACE), y]), said)
+                # There may be no array for the result: then Python makes the call, or has raised an exception.
+                with builder.if_then(builder.icmp_signed("!=", y, _WORD(_NOWHERE)), likely=True):
+                    call = self._function(record, w.RECORD_CALL, 4)
+                    builder.store(builder.call(call, [entry, x, self._of_slot(w.SLOT_PLACE), y]), said)
         self.result = builder.load(result)
         return builder.load(said), entry
 
@@ -200,15 +203,36 @@ class Inline(Attempt):
             return builder.ptrtoint(make_array(kind)(context, builder, out).data, _WORD)
         y = cgutils.alloca_once_value(builder, _WORD(0))
         with builder.if_then(self._gives(w.GIVES_RESULT), likely=True):
-            first = w.SLOT_EXTENTS + self._ndim
-            lengths = [self._of_slot(first + axis) for axis in range(bare.ndim)]
-            new = _empty_nd_impl(context, builder, bare, lengths)
-            self._give(place, new._getvalue())
-            builder.store(builder.ptrtoint(new.data, _WORD), y)
+            maker = self._of_slot(w.SLOT_MAKER)
+            has_maker = builder.icmp_unsigned("!=", maker, _WORD(0))
+            with builder.if_else(has_maker, likely=False) as (large, little):
+                with large:
+                    builder.store(self._made_by_python(maker, bare, place), y)
+                with little:
+                    first = w.SLOT_EXTENTS + self._ndim
+                    lengths = [self._of_slot(first + axis) for axis in range(bare.ndim)]
+                    new = _empty_nd_impl(context, builder, bare, lengths)
+                    self._give(place, new._getvalue())
+                    builder.store(builder.ptrtoint(new.data, _WORD), y)
         if self._kind == bare:
             with builder.if_then(self._gives(w.GIVES_X)):
                 context.nrt.incref(builder, bare, self._x)
                 self._give(place, self._x)
+        return builder.load(y)
+
+    def _made_by_python(self, maker: Any, bare: Any, place: Any) -> Any:
+        """The address of an array that `maker` has made in the heap; _NOWHERE if it has raised."""
+        context, builder = self._context, self._builder
+        pyapi = context.get_python_api(builder)
+        y = cgutils.alloca_once_value(builder, _WORD(_NOWHERE))
+        made = pyapi.call_function_objargs(builder.inttoptr(maker, pyapi.pyobj), ())
+        with builder.if_then(cgutils.is_not_null(builder, made), likely=True):
+            native = pyapi.to_native_value(bare, made)
+            pyapi.decref(made)
+            with builder.if_then(builder.not_(native.is_error), likely=True):
+                self._give(place, native.value)
+                array = make_array(bare)(context, builder, native.value)
+                builder.store(builder.ptrtoint(array.data, _WORD), y)
         return builder.load(y)
 
     def _give(self, place: Any, native: Any) -> None:

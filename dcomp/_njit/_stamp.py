@@ -29,20 +29,22 @@ class Stamped:
         return _read, (SOURCES, type(self), self.content)
 
 
-def _read(sources: str, kind: type[Stamped], content: Any) -> Stamped:
-    if sources != SOURCES:
+def _read(sources: str, *contents: Any) -> Stamped:
+    if sources != SOURCES:  # which may have had other contents
         raise _Stale(f"compiled by {sources}, not {SOURCES}")
+    kind, content = contents
     return kind(content)
 
 
-def revive_type(sources: str, name: str, arguments: tuple) -> Any:
+def revive_type(sources: str, *contents: Any) -> Any:
     """A type of `_objects`; if it is of other sources, one that is equal to none, as if numba had found another."""
     from numba import types
 
     from . import _objects
 
     if sources != SOURCES:
-        return types.Opaque(f"dcomp, {sources}: {name}{arguments}")
+        return types.Opaque(f"dcomp, {sources}: {contents}")
+    name, arguments = contents
     return getattr(_objects, name)(*arguments)
 
 

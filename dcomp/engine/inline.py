@@ -6,7 +6,7 @@ extents an entry is good. The call that Python makes for it the first time fills
 
 import ctypes
 from collections import deque
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -22,7 +22,7 @@ from .segment import address_of
 
 _KEPT = 1024  # entries that slots may name
 _TRIES = 16  # calls in one place, before most are left to Python at once
-_MOST = 64 << 10  # bytes of a new array that are copied sooner than Python makes the call
+_MOST = 16 << 10  # bytes of a result that are copied sooner than Python makes an array
 _WORDS = 8
 _numbers = count(1)
 
@@ -31,6 +31,25 @@ _numbers = count(1)
 def _knows_lengths() -> bool:
     """Whether a deque has its length where compiled code looks for it."""
     return ctypes.c_ssize_t.from_address(id(probe := deque(range(3))) + w.OBJECT_LENGTH).value == len(probe)
+
+
+class _Kept:
+    """What slots say of a call.
+
+    Attributes
+    ----------
+    place, address     Where the result comes that is to be in ordinary memory; 0 if it can come there at once.
+    maker              Makes an array for the result in the heap; None if there is none.
+    """
+
+    def __init__(self, made: Made, gives_result: bool) -> None:
+        self.made, self.address = made, 0
+        self.place = self.maker = None
+        if gives_result and not made.route.is_small:
+            self.maker = partial(made.make, made.shape, made.dtype)
+            if made.copies:
+                self.place = self.maker()
+                self.address = address_of(self.place)
 
 
 class Inline:
@@ -43,9 +62,8 @@ class Inline:
 
     def __init__(self, known: KnownCalls) -> None:
         self._known = known
-        # Calls, and places where results come that are to be in ordinary memory; those before may be under way.
-        self._kept: dict[int, tuple[Made, Any]] = {}
-        self._kept_before: dict[int, tuple[Made, Any]] = {}
+        self._kept: dict[int, _Kept] = {}  # by entry
+        self._kept_before: dict[int, _Kept] = {}  # a call with one of these may be under way
         self._misses: dict[int, int] = {}  # by slot, since it was filled
         self._words = np.zeros(_WORDS, np.int64)
         self._words[w.RECORD_NUMBER] = next(_numbers)  # no two have the same, so a slot never takes one for another
@@ -65,9 +83,6 @@ class Inline:
         made = self._find(name, x, op, given)
         if made is None or not self.record:
             return
-        is_large = not made.route.is_small and made.route.result_bytes > _MOST
-        if is_large and made.make is not None and given.get("out") is None:
-            return  # Python has memory for it that no one has to copy
         gives = w.GIVES_X if made.returns_x else w.GIVES_RESULT if made.route.makes else w.GIVES_NOTHING
         if gives == w.GIVES_RESULT and result != (made.dtype, -1 if made.route.scalar else len(made.shape)):
             return  # of an earlier call, or one that the code is not for: it would take what does not fit
@@ -77,15 +92,15 @@ class Inline:
         if not self._words[w.RECORD_CALL]:  # not before: most programs have no such code
             self._words[w.RECORD_CALL] = ready.c_address(exchange.call_by_address)
         kept = self._kept.get(made.entry)
-        place = kept[1] if kept is not None and kept[0].route is made.route else None
-        if place is None and made.copies and gives == w.GIVES_RESULT:
-            place = made.make(made.shape, made.dtype)
-        self._kept[made.entry] = made, place
+        if kept is None or kept.made.route is not made.route:
+            kept = self._kept[made.entry] = _Kept(made, gives == w.GIVES_RESULT)
+        # Memory that compiled code has of its own would have to be copied to.
+        has_maker = given.get("out") is None and made.route.result_bytes > _MOST and kept.maker is not None
         self._misses.pop(slot, None)
         words = [
             self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,
             given.get("root", 0), given.get("axis", given.get("split_axis", 0)), given.get("concat_axis", 0),
-            int(x is not None), gives, 0 if place is None else address_of(place),
+            int(x is not None), gives, kept.address, id(kept.maker) if has_maker else 0,
             *(getattr(x, "shape", ()) if x is not None else (0,) * ndim),
             *(made.shape if gives == w.GIVES_RESULT and not made.route.scalar else ()),
         ]  # fmt: skip
@@ -147,11 +162,11 @@ class Inline:
 
         The caller closes the channel after an exception.
         """
-        known, (made, place) = self._known, self._kept.get(entry) or self._kept_before[entry]
-        uses_place = place is not None and known.meeting.receives_at(address_of(place))
-        result = known.go_on(said, made, x, out)
+        known, kept = self._known, self._kept.get(entry) or self._kept_before[entry]
+        uses_place = kept.address != 0 and known.meeting.receives_at(kept.address)
+        result = known.go_on(said, kept.made, x, out)
         if result is CARRIED:
-            result = place if uses_place else out
+            result = kept.place if uses_place else out
         if isinstance(result, np.ndarray) and result is not out and y:
             ctypes.memmove(y, address_of(result), result.nbytes)
         return result is not MISSED

@@ -31,7 +31,7 @@ def no_python(comm, monkeypatch):
         monkeypatch.setattr(comm, name, fail)
 
 
-@pytest.mark.parametrize("n", [1, 0, 24])
+@pytest.mark.parametrize("n", [1, 0, 24, 1500, 60_000])
 @pytest.mark.parametrize("name", [*oracle.ROWS, "numbers", "out_on_root", "into", "in_place"])
 def test_python_is_not_asked(world, monkeypatch, name, n):
     """A call is made in a loop; the first time by way of Python, which fails from then on."""

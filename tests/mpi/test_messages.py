@@ -243,6 +243,8 @@ def test_compiled_of_many_shapes(world):
 
 
 def test_compiled_and_python_meet(world):
+    if world.size == 1:
+        pytest.skip("a send to oneself may wait for its receive")
     right, left = _ring(world)
     with together():
         for _ in range(3):
@@ -267,6 +269,8 @@ def test_compiled_and_python_meet(world):
     ],
 )
 def test_compiled_wrong_sends(world, dest, tag, error, told):
+    if world.size == 1:
+        pytest.skip("a send to oneself may wait for its receive")
     right, left = _ring(world)
     x = np.arange(4.0)
     with together():

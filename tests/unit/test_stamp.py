@@ -1,0 +1,20 @@
+"""A cache entry of other sources is one that cannot be read, whatever form it had."""
+
+import pickle
+
+import pytest
+
+from dcomp._njit import _stamp
+
+
+@pytest.mark.parametrize("contents", [(), ("content",), (_stamp.Stamped, "content"), (1, 2, 3)])
+def test_entries_of_other_sources(contents):
+    with pytest.raises(OSError, match="compiled by other"):
+        _stamp._read("other", *contents)
+    assert "other" in str(_stamp.revive_type("other", *contents))
+
+
+def test_entries_of_these_sources():
+    copy = pickle.loads(pickle.dumps(_stamp.Stamped(["content"])))
+    assert type(copy) is _stamp.Stamped
+    assert copy.content == ["content"]
