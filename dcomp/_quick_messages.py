@@ -42,7 +42,8 @@ def use_shared_messages(comm: Any) -> None:
         """Send x, if that can be done at once; what `kernels.mail.send` says."""
         nonlocal sent
         if type(dest) is not int or type(tag) is not int:
-            return REFUSED
+            is_to_no_one = dest is None and type(x) is ndarray and type(tag) is int and 0 <= tag <= LAST_TAG
+            return DONE if is_to_no_one else REFUSED
         said = quick_send(sent, x, dest, tag)
         if said != REFUSED:
             return said
@@ -86,9 +87,10 @@ def use_shared_messages(comm: Any) -> None:
         """The rest of a call of which compiled code has `said` that x has been sent, or exposed."""
         cell, result, sending = said & ~1, out, None
         try:
-            if said == cell or cell <= SPOILED:
+            is_received = function == "send" or source is None
+            if not is_received and (said == cell or cell <= SPOILED):
                 result = get(function, source, recvtag, out)
-            is_received = result is not None or function == "send"
+            is_received = is_received or result is not None
             if cell > SPOILED and not (is_received and mail.is_read(cell)):
                 sending = mail.finishing(function, x, dest, cell)  # goes on while this rank waits
             if not is_received:
@@ -120,7 +122,7 @@ def use_shared_messages(comm: Any) -> None:
         return mail.finishing("isend", x, dest, said) if said > SPOILED else PointToPoint.isend(comm, x, dest, tag=tag)
 
     def irecv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Request:
-        if type(source) is type(tag) is int and can_receive(None, source, tag, out):
+        if source is not None and can_receive(None, source, tag, out):
             source, tag = MPI.ANY_SOURCE if source < 0 else source, MPI.ANY_TAG if tag < 0 else tag
             with channel.turn("irecv"):
                 return Receive(mail, "irecv", source, tag, False, out)
@@ -139,11 +141,11 @@ def use_shared_messages(comm: Any) -> None:
         recvtag: int = ANY_TAG,
         out: Any = None,
     ) -> Any:
-        if not (type(dest) is type(source) is type(sendtag) is type(recvtag) is int):
-            return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
-        said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
-        if said == DONE:
-            return out
+        said = REFUSED
+        if type(dest) is type(source) is type(sendtag) is type(recvtag) is int:
+            said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
+            if said == DONE:
+                return out
         if said == REFUSED:
             if can_receive(x, source, recvtag, out):
                 said = put("sendrecv", x, dest, sendtag)
@@ -151,12 +153,15 @@ def use_shared_messages(comm: Any) -> None:
                 return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
         return finish("sendrecv", said, x, dest, source, recvtag, out)
 
-    def can_receive(x: Any, source: int, tag: int, out: Any) -> bool:
+    def can_receive(x: Any, source: Any, tag: Any, out: Any) -> bool:
         """Whether nothing is wrong with what is to be received, and x may leave before that is."""
-        is_known = ANY_SOURCE <= source < size and ANY_TAG <= tag <= LAST_TAG
-        takes = out is None or (type(out) is ndarray and out.flags.writeable)
-        is_little = type(x) is not ndarray or x.nbytes <= INLINE  # and leaves at once
-        return is_known and takes and (is_little or not overlaps(x, out))
+        if type(tag) is not int or not ANY_TAG <= tag <= LAST_TAG:
+            return False
+        if source is not None and (type(source) is not int or not ANY_SOURCE <= source < size):
+            return False
+        if out is not None and not (type(out) is ndarray and out.flags.writeable):
+            return False
+        return type(x) is not ndarray or x.nbytes <= INLINE or not overlaps(x, out)  # little data leaves at once
 
     comm.send, comm.recv, comm.sendrecv, comm.isend, comm.irecv = send, recv, sendrecv, isend, irecv
     comm._finish_message, mail.get = finish, get

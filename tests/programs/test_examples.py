@@ -14,6 +14,7 @@ PROGRAMS = {
     "flight_delays": [],
     "pagerank": [],
     "tsunami": [],
+    "rod": [],
     "demo": ["--hours", "0.5"],
 }
 
