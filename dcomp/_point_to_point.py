@@ -15,6 +15,7 @@ from .engine import messages
 from .engine.agreement import agree_simply
 from .engine.channel import Channel, Steps
 from .engine.requests import Request, run, start_message
+from .engine.waiting import wait
 
 ANY_SOURCE = -1  #: receive from whichever rank
 ANY_TAG = -1  #: receive whatever tag
@@ -117,9 +118,15 @@ class PointToPoint:
         if overlaps(array, out):
             array = array.copy()
         self._check_target("sendrecv", dest, sendtag)  # before a receive is posted that would take a later message
+        packed = messages.pack_array(array, scalar)
+        self._check_description("sendrecv", packed)
         receive = self._receive("sendrecv", source, recvtag, objects=False, out=out)
-        send = self._send("sendrecv", messages.pack_array(array, scalar), dest, sendtag)
-        result = receive.wait()
+        send = self._send("sendrecv", packed, dest, sendtag)
+        try:
+            result = receive.wait()
+        except Exception:
+            send.leave()
+            raise
         send.wait()
         return result
 
@@ -145,11 +152,8 @@ class PointToPoint:
                 found.append(Envelope(status.Get_source(), status.Get_tag()))
             return bool(found)
 
-        def steps() -> Steps:
-            yield arrived
-
         with channel.turn("probe"):
-            run(channel, "probe", steps(), _peers(source))
+            wait(arrived, channel, "probe", _peers(source))
         return found[0]
 
     def exchange(self, parts: Mapping[int, Any]) -> dict[int, Any]:
@@ -197,7 +201,7 @@ class PointToPoint:
 
     def send_object(self, x: Any, dest: int | None, *, tag: int = 0) -> None:
         """Send a Python object, pickled (protocol 5; the buffers of arrays in it are not copied)."""
-        self._send("send_object", messages.pack_object(x), dest, tag).wait()
+        self._send("send_object", messages.pack_object(x, self._channel), dest, tag).wait()
 
     def recv_object(self, source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG) -> Any:
         """Receive a Python object. Unpickling runs code of the sender's choice: it is of the same job."""
@@ -210,6 +214,7 @@ class PointToPoint:
     def _send(self, function: str, packed: Any, dest: int | None, tag: int) -> Request:
         channel = self._channel
         target, tag = self._check_target(function, dest, tag)
+        self._check_description(function, packed)
 
         def steps() -> Steps:
             if target is None:
@@ -222,6 +227,15 @@ class PointToPoint:
 
         with channel.turn(function):
             return start_message(channel, function, steps(), None if target is None else (target,))
+
+    def _check_description(self, function: str, packed: Any) -> None:
+        _, meta, _ = packed
+        most = self._channel.longest_meta
+        if len(meta) > most:
+            raise TypeError(
+                f"{function}: the dtype of x must have a description of at most {most} bytes (with so many ranks on a "
+                f"node); got {len(meta)}. Use send_object."
+            )
 
     def _check_target(self, function: str, dest: int | None, tag: int) -> tuple[int | None, int]:
         target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")

@@ -10,9 +10,9 @@ import numpy as np
 from mpi4py import MPI
 
 from ._buffers import as_array
+from ._errors import DcompError
 from ._point_to_point import ANY_SOURCE, ANY_TAG, LAST_TAG, PointToPoint, overlaps
 from .engine.channel import abandon
-from .engine.messages import INLINE
 from .engine.requests import Request
 
 
@@ -83,43 +83,66 @@ def use_shared_messages(comm: Any) -> None:
             return None
         return result[()] if form.is_scalar and out is None else result
 
+    def is_cell(said: int) -> bool:
+        """Whether compiled code has said where the receiver of what is exposed tells that it has been read."""
+        return said > SPOILED
+
     def finish(function: str, said: int, x: Any, dest: Any, source: Any, recvtag: Any, out: Any) -> Any:
-        """The rest of a call of which compiled code has `said` that x has been sent, or exposed."""
-        cell, result, sending = said & ~1, out, None
+        """The rest of a call of which compiled code has `said` that x has been sent, or the cell of what is exposed, to
+        which 1 is added if nothing is to be received any more.
+        """
+        cell, result = said & ~1, out
+        sending = None
         try:
-            is_received = function == "send" or source is None
-            if not is_received and (said == cell or cell <= SPOILED):
+            is_received = (is_cell(said) and said != cell) or source is None
+            if not is_received:
                 result = get(function, source, recvtag, out)
-            is_received = is_received or result is not None
-            if cell > SPOILED and not (is_received and mail.is_read(cell)):
+                is_received = result is not None
+            if is_cell(cell) and not (is_received and mail.is_read(cell)):
                 sending = mail.finishing(function, x, dest, cell)  # goes on while this rank waits
             if not is_received:
                 result = comm._receive(function, source, recvtag, objects=False, out=out).wait()
             if sending is not None:
                 sending.wait()
             return result
-        except Exception:
-            abandon(x)  # the receiver may read it later
-            raise
-        except BaseException:
-            channel.interrupt(function)
-            abandon(x)
+        except BaseException as error:
+            if sending is not None:
+                sending.leave()
+            left(function, error, x)
             raise
 
+    def left(function: str, error: BaseException, *arrays: Any) -> None:
+        """A call is left by an exception: if it is none of the call's own, whether a message has come or gone is not
+        known. Others may read or write the arrays later.
+        """
+        abandon(*arrays)
+        if not isinstance(error, (DcompError, TypeError, ValueError)):
+            channel.interrupt(function)
+
     def send(x: Any, dest: int | None, *, tag: int = 0) -> None:
-        said = put("send", x, dest, tag)
-        if said == DONE:
-            return
-        if said > SPOILED:
+        try:
+            said = put("send", x, dest, tag)
+            if said == DONE:
+                return
+        except BaseException as error:
+            left("send", error, x)
+            raise
+        if is_cell(said):
             finish("send", said + 1, x, dest, None, None, None)
         else:
             PointToPoint.send(comm, x, dest, tag=tag)
 
     def isend(x: Any, dest: int | None, *, tag: int = 0) -> Request:
-        said = put("isend", x, dest, tag)
-        if said == DONE:
-            return nothing_left
-        return mail.finishing("isend", x, dest, said) if said > SPOILED else PointToPoint.isend(comm, x, dest, tag=tag)
+        try:
+            said = put("isend", x, dest, tag)
+            if said == DONE:
+                return nothing_left
+            if is_cell(said):
+                return mail.finishing("isend", x, dest, said)
+        except BaseException as error:
+            left("isend", error, x)
+            raise
+        return PointToPoint.isend(comm, x, dest, tag=tag)
 
     def irecv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Request:
         if source is not None and can_receive(None, source, tag, out):
@@ -129,7 +152,11 @@ def use_shared_messages(comm: Any) -> None:
         return PointToPoint.irecv(comm, source, tag=tag, out=out)
 
     def recv(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None) -> Any:
-        result = get("recv", source, tag, out)
+        try:
+            result = get("recv", source, tag, out)
+        except BaseException as error:
+            left("recv", error, out)
+            raise
         return PointToPoint.recv(comm, source, tag=tag, out=out) if result is None else result
 
     def sendrecv(
@@ -142,15 +169,18 @@ def use_shared_messages(comm: Any) -> None:
         out: Any = None,
     ) -> Any:
         said = REFUSED
-        if type(dest) is type(source) is type(sendtag) is type(recvtag) is int:
-            said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
-            if said == DONE:
-                return out
-        if said == REFUSED:
-            if can_receive(x, source, recvtag, out):
+        try:
+            if type(dest) is type(source) is type(sendtag) is type(recvtag) is int:
+                said = quick_swap(sent, x, dest, sendtag, received, out, source, recvtag)
+                if said == DONE:
+                    return out
+            if said == REFUSED and can_receive(x, source, recvtag, out):
                 said = put("sendrecv", x, dest, sendtag)
-            if said in (REFUSED, WAITING):
-                return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
+        except BaseException as error:
+            left("sendrecv", error, x, out)
+            raise
+        if said in (REFUSED, WAITING):
+            return PointToPoint.sendrecv(comm, x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
         return finish("sendrecv", said, x, dest, source, recvtag, out)
 
     def can_receive(x: Any, source: Any, tag: Any, out: Any) -> bool:
@@ -161,7 +191,10 @@ def use_shared_messages(comm: Any) -> None:
             return False
         if out is not None and not (type(out) is ndarray and out.flags.writeable):
             return False
-        return type(x) is not ndarray or x.nbytes <= INLINE or not overlaps(x, out)  # little data leaves at once
+        if type(x) is not ndarray or not overlaps(x, out):
+            return True
+        form = mail.form(x.dtype, x.shape)
+        return form is not None and not form.is_remote  # it leaves at once
 
     comm.send, comm.recv, comm.sendrecv, comm.isend, comm.irecv = send, recv, sendrecv, isend, irecv
     comm._finish_message, mail.get = finish, get

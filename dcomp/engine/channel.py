@@ -6,6 +6,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mpi4py import MPI
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Steps = Generator[Any, None, Any]
 
 _NO_RULES = Rules()
+
+LONGEST_META = 16384  # bytes of a message's description that a receive is ready for
 
 channels: "weakref.WeakValueDictionary[int, Channel]" = weakref.WeakValueDictionary()
 #: Those with something to move on, where no thread does that.
@@ -64,6 +67,7 @@ class Channel:
         self.rules = rules
         self.meeting: Meeting | None = meeting
         self.mail: Mail | None = None  # messages in shared memory; None: they go through MPI
+        self.longest_meta = LONGEST_META
         self.levels: Levels | None = levels
         # Where the ranks meet in shared memory they have to, check or no check, and comparing costs nothing.
         self.is_checked = settings.check == "collective" or meeting is not None
@@ -76,9 +80,9 @@ class Channel:
         self._calls = 0
         self.messages = 0  # large messages sent from here; their data is told apart by it
         self.exchanges = 0
-        self.held: list[Message] = []  # messages that a wrong receive did not accept
+        self.held: list[Message] = []  # messages that no one has asked for yet, or a wrong receive did not accept
         self.unstarted: deque[Starting] = deque()  # non-blocking calls, in order, whose data is not under way
-        self.moving: list[Movable] = []  # messages under way; large ones need two steps
+        self.moving: dict[Movable, None] = {}  # messages under way, in order; large ones need two steps
         # The function whose data MPI is moving, and in which thread; another object each time.
         self.inside: tuple[str, int] | None = None
         self.terms: dict[tuple, Terms] = {}  # of the calls made here before
@@ -162,6 +166,19 @@ class Channel:
             finally:
                 self.leave_help()
 
+    def advance(self) -> None:
+        """Start the data of as many non-blocking calls as have been agreed on; the caller has the turn."""
+        unstarted = self.unstarted
+        while unstarted:
+            try:
+                first = unstarted[0]
+            except IndexError:  # a quick request is taken without the turn
+                return
+            if not first.start_if_agreed():
+                return
+            with suppress(ValueError):  # the same
+                unstarted.remove(first)
+
     def move_messages(self) -> None:
         """Move messages on, whose data follows their header; the caller has the turn."""
         for request in list(self.moving):
@@ -205,6 +222,9 @@ class Channel:
         abandon(*self.moving)  # other ranks may still take part in them
         self.unstarted.clear()
         self.moving.clear()
+        self.held.clear()
+        if self.mail is not None:
+            self.mail.posted.clear()
 
     def free(self) -> None:
         """Free the private communicators; collective. The caller has the turn."""
@@ -244,13 +264,20 @@ def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
     return ranks
 
 
+def _all_channels() -> list[Channel]:
+    """Those that there are, whatever other threads make meanwhile."""
+    return [channel for reference in channels.valuerefs() if (channel := reference()) is not None]
+
+
 def make_room(own: Channel) -> None:
     """Take messages from ranks that wait for room to send more: it may be they that this rank waits for.
 
     The caller has the turn on its `own` channel.
     """
-    for channel in list(channels.values()):
-        if channel.mail is not None and channel.mail.is_pressed() and (channel is own or channel.try_enter()):
+    for channel in _all_channels():
+        if channel.mail is None or not channel.is_open or not channel.mail.is_pressed():
+            continue
+        if channel is own or channel.try_enter():
             try:
                 channel.mail.sort()
             finally:
@@ -268,7 +295,7 @@ def abandon(*buffers: Any) -> None:
 
 def close_all(reason: str) -> None:
     """Make all channels of this process unusable."""
-    for channel in list(channels.values()):
+    for channel in _all_channels():
         channel.close(reason)
 
 

@@ -18,7 +18,7 @@ from ..kernels import words as w
 from .channel import Steps
 from .known import KnownCalls, Made
 from .mpi import Transfer
-from .progress import advance, helper
+from .progress import helper
 from .requests import MISSED, CollectiveRequest, Request, agree_on_route, route_after, start
 from .shared import SharedRoute
 
@@ -97,7 +97,7 @@ class KnownRequest(Request):
 
     def _done(self) -> bool:
         if self._channel.unstarted:  # also those made after this one, for which another rank may be waiting
-            advance(self._channel)
+            self._channel.advance()
         if self._ordinary is None:
             return self._said == w.DONE and (self._requests is None or MPI.Request.Testall(self._requests))
         is_done = self._ordinary._done()

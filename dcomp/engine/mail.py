@@ -1,8 +1,8 @@
 """Messages between ranks that meet in shared memory; `kernels/mail.py` moves them.
 
-Little data goes with the message, other data through MPI. A receive that is posted waits here for its message, and a
-message that comes before its receive is held here: they find each other in the order in which they came, as MPI
-demands.
+Little data goes with the message; other data is read by the receiver where it is, or comes through MPI. A receive that
+is posted waits here for its message, and a message that comes before its receive is held here: they find each other in
+the order in which they came, as MPI demands.
 """
 
 import ctypes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_SLOT, _LEAST_SLOT = 128 << 10, 4 << 10  # bytes for the messages to one rank
 _ALONG = 32 << 10  # bytes of data that go with the message: two copies take as long as one across processes
+_AT_ONCE = 64  # messages taken, before anyone looks for what it waits for: others may go on sending
 _FORMS = 1024  # kept; the receivers keep as many of every sender
 _KIND = 127  # the part of a record's word that is the kind
 
@@ -80,8 +81,9 @@ class Mail:
         self.address = address_of(words)
         # Half of a ring, so that there is room at last, wherever the end of the ring is.
         self._most = (slot - w.MAIL_RECORDS) // 2 - 64 - w.MESSAGE_HEADER
-        self.posted: list[Posted] = []
+        self.posted: dict[Posted, None] = {}  # in order
         self.get: Callable  # receives at once, or within a short wait; see `dcomp._quick_messages`
+        channel.longest_meta = min(self._most - 16, channel.longest_meta)
         self._queues: list[deque[object]] = [deque() for _ in range(channel.size)]  # what waits for room, in order
         self._described: dict[int, tuple[int, bytes]] = {}  # kinds and descriptions by their keys
         self._forms: dict[tuple, Form | None] = {}
@@ -96,7 +98,8 @@ class Mail:
             if dtype.hasobject or len(self._forms) >= _FORMS or len(meta) + 16 > self._most:
                 return None
             is_remote = not self._goes_along(meta, prod(shape) * dtype.itemsize)
-            form = self._forms[key] = Form(self, dtype, shape, kind, meta, is_remote)
+            # One, whatever other threads do meanwhile: compiled code keeps its address.
+            form = self._forms.setdefault(key, Form(self, dtype, shape, kind, meta, is_remote))
             self._described[_key(kind, meta)] = kind, meta  # a quick receive reads no description
         if form is not None:
             form.recognise(dtype)
@@ -123,8 +126,6 @@ class Mail:
         """Send a message; steps."""
         channel, (kind, meta, data) = self.channel, packed
         total = sum(part.size for part in data)
-        if len(meta) > self._most:
-            raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
         what, cell, requests, body = kind, 0, [], np.empty(0, np.uint8)
         if self._goes_along(meta, total):
             body = data[0] if len(data) == 1 else np.concatenate(data)
@@ -145,15 +146,19 @@ class Mail:
         waiting = w.MAIL_ROWS + w.MAIL_ROW * dest + w.MAIL_QUEUED
 
         def has_room() -> bool:
-            is_put = queue[0] is ticket and kernel.put(self.address, *record)
-            if is_put:
-                queue.popleft()
-            else:
+            if queue[0] is not ticket:
+                return False
+            if not kernel.put(self.address, *record):
                 self.sort()  # who does not read may wait for room here
-            self._words[waiting] = len(queue)
-            return is_put
+                return False
+            return True
 
-        yield has_room
+        self._words[waiting] = 1
+        try:
+            yield has_room
+        finally:
+            queue.remove(ticket)
+            self._words[waiting] = len(queue)
         del description, body  # until now
         if cell:
             yield from self.wait_for(cell, data, dest)
@@ -201,25 +206,30 @@ class Mail:
             tag = w.ANY_TAG if receive.tag == MPI.ANY_TAG else receive.tag
             result = self.get(receive.function, source, tag, receive.out, True)
             if result is not None:
-                del self.posted[0]
-                self.channel.moving.remove(receive)
+                del self.posted[receive]
+                self.channel.moving.pop(receive, None)
             return result
         finally:
             self.note()
 
     def sort(self, is_patient: bool = False) -> None:
-        """Take what has come: to the receives that wait for it, else to be held; the caller has the turn."""
-        while record := kernel.next_record(self.address, is_patient):
+        """Take some of what has come: to the receives that wait for it, else to be held; the caller has the turn."""
+        for _ in range(_AT_ONCE):
+            record = kernel.next_record(self.address, is_patient)
+            if not record:
+                break
             is_patient = False
-            message = self._read(record)
-            for receive in self.posted:
-                if messages.fits(message, receive.source, receive.tag):
-                    self.posted.remove(receive)
-                    receive.take(message)
-                    break
-            else:
-                self.channel.held.append(message)
+            self.offer(self._read(record))
         self.note()
+
+    def offer(self, message: Message) -> None:
+        """Give a message to the first receive that waits for such a one, else hold it."""
+        for receive in self.posted:
+            if messages.fits(message, receive.source, receive.tag):
+                del self.posted[receive]
+                receive.take(message)
+                return
+        messages.hold(self.channel, message)
 
     def is_pressed(self) -> bool:
         """Whether a rank waits for room to send to this one."""

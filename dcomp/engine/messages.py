@@ -19,14 +19,13 @@ import numpy as np
 from mpi4py import MPI
 
 from .._buffers import check_out_layout
-from .channel import Channel, Steps
+from .channel import LONGEST_META, Channel, Steps
 from .pieces import spans
 
 INLINE = 16384  # bytes of data that go with the header
-_META = 16384  # bytes of description that a receive is ready for
 _HEADER = struct.Struct("=4i")  # kind, number of the data, bytes of description, bytes of data behind it
 ARRAY, SCALAR, OBJECT = 1, 2, 3
-_BUFFER = _HEADER.size + _META + INLINE
+_BUFFER = _HEADER.size + LONGEST_META + INLINE
 _FIRST_NUMBER, _NUMBERS = 1024, 16384  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
 EXCHANGE_TAG = 512
 
@@ -68,11 +67,11 @@ def pack_array(x: np.ndarray, scalar: bool) -> tuple[int, bytes, list[np.ndarray
     return (SCALAR if scalar else ARRAY), describe(x.dtype, x.shape), [flat]
 
 
-def pack_object(x: Any) -> tuple[int, bytes, list[np.ndarray]]:
+def pack_object(x: Any, channel: Channel) -> tuple[int, bytes, list[np.ndarray]]:
     """Kind, description and data of a Python object: its pickle and out-of-band buffers (PEP 574)."""
     buffers: list[pickle.PickleBuffer] = []
     text = pickle.dumps(x, protocol=5, buffer_callback=buffers.append)
-    if len(buffers) > _META // 8 - 1:
+    if len(buffers) > channel.longest_meta // 8 - 1:
         text, buffers = pickle.dumps(x, protocol=5), []
     data = [np.frombuffer(text, np.uint8), *(np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers)]
     return OBJECT, np.array([part.size for part in data], np.int64).tobytes(), data
@@ -85,8 +84,6 @@ def send(
     kind, meta, data = packed
     total = sum(part.size for part in data)
     number = 0
-    if len(meta) > _META:
-        raise TypeError(f"send: the dtype's description is too long, {len(meta)} bytes; use send_object.")
     if total > INLINE:
         number = new_number(channel)
     inline = [] if number else data
@@ -132,10 +129,15 @@ def accept(channel: Channel, message: Message, *, objects: bool, out: np.ndarray
     try:
         _check(message, objects, out, function)
     except (TypeError, ValueError):
-        bisect.insort(channel.held, message, key=lambda one: one.arrival)  # not lost: a right call can still receive it
+        hold(channel, message)  # not lost: a right call can still receive it
         raise
     result = yield from take(channel, message, out)
     return result
+
+
+def hold(channel: Channel, message: Message) -> None:
+    """Keep a message until it is asked for."""
+    bisect.insort(channel.held, message, key=lambda one: one.arrival)
 
 
 def fits(message: Message, source: int, tag: int) -> bool:

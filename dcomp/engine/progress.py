@@ -2,7 +2,6 @@
 
 import threading
 import time
-from contextlib import suppress
 
 from mpi4py import MPI
 
@@ -14,27 +13,13 @@ def start_all(channel: Channel, function: str) -> None:
     """Wait until the data of all non-blocking calls made before is under way, as the order of calls demands."""
 
     def started() -> bool:
-        advance(channel)
+        channel.advance()
         if channel.unstarted:
             channel.make_progress()  # what is under way here may be what the others wait for
             return False
         return True
 
     wait(started, channel, function)
-
-
-def advance(channel: Channel) -> None:
-    """Start the data of as many unstarted requests as have been agreed on; the caller has the turn."""
-    unstarted = channel.unstarted
-    while unstarted:
-        try:
-            first = unstarted[0]
-        except IndexError:  # a quick request is taken without the turn
-            return
-        if not first.start_if_agreed():
-            return
-        with suppress(ValueError):  # the same
-            unstarted.remove(first)
 
 
 class _Helper:
@@ -79,7 +64,7 @@ class _Helper:
             self._channels.discard(channel)
         elif channel.try_enter():
             try:
-                advance(channel)
+                channel.advance()
                 channel.move_messages()
                 self._channels.discard(channel)
                 if channel.unstarted or channel.moving:  # asked after that, for a quick request comes without the turn

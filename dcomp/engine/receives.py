@@ -32,23 +32,26 @@ class Posted:
         if message is not None:
             self.take(message)
         else:
-            mail.posted.append(self)
-            channel.moving.append(self)
+            mail.posted[self] = None
+            channel.moving[self] = None
             helper.notice(channel)
         mail.note()
 
     def take(self, message: Message) -> None:
         """The message has come; the caller has the turn."""
         channel = self.mail.channel
-        if self in channel.moving:
-            channel.moving.remove(self)
+        channel.moving.pop(self, None)
         steps = messages.accept(channel, message, objects=self.objects, out=self.out, function=self.function)
         self.moving = Moving(channel, steps)
+        refused = next((i for i, held in enumerate(channel.held) if held is message), None)
+        if refused is not None and self.mail.posted:  # another may be right for it
+            self.mail.offer(channel.held.pop(refused))
 
     def move(self) -> None:
         """Look for the message, or move its data on; the caller has the turn."""
         if self.moving is None:
-            self.mail.sort()
+            if next(iter(self.mail.posted)) is self:  # for all
+                self.mail.sort()
         else:
             self.moving.move()
 
@@ -68,7 +71,7 @@ class Receive(Request):
         if not self._finished and posted.moving is None and not posted.objects:
             channel, mail = self._channel, posted.mail
             with channel.turn(self._function):
-                is_first = posted.moving is None and mail.posted[0] is posted and not channel.held
+                is_first = posted.moving is None and next(iter(mail.posted)) is posted and not channel.held
                 result = mail.receive_first(posted) if is_first else None
             if result is not None:
                 self._result, self._finished = result, True
@@ -80,7 +83,8 @@ class Receive(Request):
         posted = self._posted
         if not self._finished and posted.moving is None:
             with self._channel.turn(self._function):
-                posted.mail.sort()
+                self._channel.move_messages()  # this one is among them
+                self._channel.make_progress()
             if posted.moving is None:
                 return False, None
         return super().test()

@@ -18,7 +18,7 @@ from .._calls import Call, call_place, located, place_text
 from .agreement import agree, assume
 from .channel import Channel, Steps, abandon
 from .mpi import Transfer, make_route
-from .progress import advance, helper, start_all
+from .progress import helper, start_all
 from .waiting import wait
 
 MISSED = object()  # instead of a result, or a request: the call has to go the ordinary way
@@ -196,8 +196,14 @@ class Request:
         if not self._finished:
             with self._channel.turn(self._function):
                 if not self._done():
+                    self._channel.move_messages()  # who asks all the time may leave the progress thread no turn
                     return False, None
         return True, self._take()
+
+    def leave(self) -> None:
+        """Whoever asked for it has an error instead, and no use for the result."""
+        self._finished = True
+        abandon(self._buffers())
 
     def __del__(self) -> None:
         if not self._finished:
@@ -258,7 +264,7 @@ class CollectiveRequest(Request):
 
     def _done(self) -> bool:
         if self._channel.unstarted:  # also those made after this one, for which another rank may be waiting
-            advance(self._channel)
+            self._channel.advance()
         if self._steps is not None:
             return False
         return self._error is not None or MPI.Request.Testall(self._requests)
@@ -281,7 +287,7 @@ class Moving:
         self.ended = False
         self.result: Any = None
         self.error: Exception | None = None
-        channel.moving.append(self)
+        channel.moving[self] = None
         self.move()
 
     def move(self) -> None:
@@ -297,8 +303,7 @@ class Moving:
         except Exception as error:  # belongs to whoever waits for the request
             self.error = error
         self.ended = True
-        if self in self._channel.moving:
-            self._channel.moving.remove(self)
+        self._channel.moving.pop(self, None)
 
 
 class MessageRequest(Request):
@@ -326,7 +331,7 @@ def start(channel: Channel, call: Call, learnt: Callable[[Any], None] | None = N
     with channel.turn(call.function):
         request = CollectiveRequest(channel, call, learnt)
         channel.unstarted.append(request)
-        advance(channel)
+        channel.advance()
         if channel.unstarted:
             helper.notice(channel)
     return request

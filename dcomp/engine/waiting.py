@@ -46,6 +46,8 @@ def _wait_long(test: Callable[[], Any], channel: Channel, this_wait: "_watch.Wai
     while not test():
         if channel.moving:
             channel.move_messages()
+        if channel.unstarted:  # of a message alone, for which no one waits until calls made before have begun
+            channel.advance()
         for other in list(unhelped):
             if other is not channel:
                 other.help()

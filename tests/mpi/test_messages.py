@@ -2,6 +2,7 @@
 calls where they go through MPI.
 """
 
+import gc
 import threading
 import time
 
@@ -328,3 +329,131 @@ def test_python_is_not_asked(world, monkeypatch):
         monkeypatch.setattr(world, "sendrecv", count)
         compiled.around(world, np.zeros(3), np.empty(3), 900)
         assert 1 <= asked[0] <= 5  # the first, and now and then one
+
+
+# What a hostile reader found
+
+
+def small_ring(world, monkeypatch):
+    """A communicator whose rings are as short as with many ranks on the node."""
+    from dcomp.engine import mail
+
+    monkeypatch.setattr(mail, "_MOST_SLOT", 16 << 10)
+    return world.dup()
+
+
+@pytest.mark.parametrize("n", [900, 2000, 5000])
+def test_in_place_with_short_rings(world, monkeypatch, n):
+    """What lies beside the record although it is little must not be overwritten before it has been read."""
+    if world._channel.mail is None:
+        pytest.skip("takes shared memory")
+    right, left = _ring(world)
+    with together():
+        comm = small_ring(world, monkeypatch)
+        for _ in range(50):
+            x = np.full(n, comm.rank + 1.0)
+            comm.sendrecv(x, right, left, out=x)
+            assert_same(x, np.full(n, left + 1.0))
+        comm.free()
+
+
+@pytest.mark.parametrize("call", ["recv", "probe", "isend"])
+def test_a_message_that_comes_after_collectives_in_flight(world, call):
+    """Who waits for it lets those begin without which it is not sent."""
+    if world.size == 1:
+        pytest.skip("needs a second rank")
+    large = np.arange(50_000.0)
+    with together():
+        if world.rank == world.size - 1:
+            time.sleep(0.1)
+        requests = [world.iallreduce(np.ones(n)) for n in (5, 6)]
+        if world.rank == 0:
+            if call == "isend":
+                world.isend(large, 1).wait()
+            else:
+                if call == "probe":
+                    assert world.probe(1) == (1, 0)
+                assert_same(world.recv(1), np.ones(2))
+        elif world.rank == 1:
+            if call == "isend":
+                assert world.probe(0) == (0, 0)
+                assert_same(world.recv(0), large)
+            else:
+                dc.wait_all(requests)
+                world.send(np.ones(2), 0)
+        for n, result in zip((5, 6), dc.wait_all(requests), strict=True):
+            assert_same(result, np.full(n, float(world.size)))
+
+
+def test_who_never_stops_to_send(world):
+    """What one rank waits for is found among what another goes on to send."""
+    if world._channel.mail is None or world.size == 1:
+        pytest.skip("takes shared memory, and two ranks")
+    with together():
+        comm = world.dup()
+        if comm.rank == 1:
+            stop = comm.irecv(0)
+            while not stop.test()[0]:
+                for _ in range(100):
+                    comm.send(np.arange(4.0), 0)
+            comm.send(np.zeros(1), 0, tag=1)
+        elif comm.rank == 0:
+            start = time.perf_counter()
+            comm.probe(1)
+            assert_same(comm.recv(1), np.arange(4.0))
+            taken = time.perf_counter() - start
+            comm.send(np.zeros(1), 1)
+            comm.recv(1, tag=1)
+            assert taken < 5.0
+        world.barrier()
+
+
+def test_descriptions_that_are_too_long(world):
+    right, left = _ring(world)
+    x = np.zeros(2, [(f"a_field_of_a_long_name_{i}", "f4") for i in range(3000)])
+    for call in (
+        lambda: world.send(x, right),
+        lambda: world.isend(x, right),
+        lambda: world.sendrecv(x, right, left),
+        lambda: world.sendrecv(x, right, left, out=np.zeros_like(x)),
+    ):
+        with all_raise(TypeError, "must have a description of at most"):
+            call()
+    with together():
+        assert world.sendrecv(np.int64(world.rank), right, left) == left
+
+
+def test_a_kept_message_goes_to_the_next_that_waits(world):
+    if world._channel.mail is None:
+        pytest.skip("MPI has matched them before anyone knows what the message is")
+    right, left = _ring(world)
+    with together():
+        wrong, fitting = world.irecv(left, out=np.zeros(2)), world.irecv(left, out=np.zeros(3))
+        world.barrier()
+        requests = [world.isend(np.full(3, index), right) for index in (1.0, 2.0)]
+        with pytest.raises(ValueError, match="out must have shape"):
+            wrong.wait()
+        assert_same(fitting.wait(), np.full(3, 1.0))
+        assert_same(world.recv(left), np.full(3, 2.0))
+        dc.wait_all(requests)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [3, 300_000])
+def test_a_sendrecv_that_fails_leaves_no_request(world, n):
+    right, left = _ring(world)
+    with all_raise(ValueError, "out must have shape"):
+        world.sendrecv(np.full(n, float(world.rank)), right, left, out=np.empty(n + 1))
+    with together():
+        gc.collect()
+        assert_same(world.recv(left), np.full(n, float(left)))
+
+
+def test_many_in_flight(world):
+    right, left = _ring(world)
+    with together():
+        receives = [world.irecv(left, tag=tag) for tag in range(2000)]
+        sends = [world.isend(np.full(4, tag), right, tag=tag) for tag in range(2000)]
+        for tag in reversed(range(2000)):
+            assert_same(receives[tag].wait(), np.full(4, tag))
+        dc.wait_all(sends)
