@@ -9,10 +9,10 @@ from launch import mpirun
 _PROGRAM = """\
 import numpy as np
 import dcomp as dc
-from dcomp.kernels import exchange
+from dcomp.kernels import ready
 
 total = dc.COMM_WORLD.allreduce(np.ones(2))
-loaded = sum(sum(function.stats.cache_misses.values()) for function, _ in exchange._CALLED) == 0
+loaded = sum(sum(function.stats.cache_misses.values()) for function, _ in ready._CALLED) == 0
 print(f"{total} {dc.COMM_WORLD._channel.meeting is not None} {loaded}\\n", end="", flush=True)
 """
 
