@@ -87,7 +87,9 @@ def use_shared_messages(comm: Any) -> None:
         """Whether compiled code has said where the receiver of what is exposed tells that it has been read."""
         return said > SPOILED
 
-    def finish(function: str, said: int, x: Any, dest: Any, source: Any, recvtag: Any, out: Any) -> Any:
+    def finish(
+        function: str, said: int, x: Any, dest: Any, source: Any = ANY_SOURCE, recvtag: int = ANY_TAG, out: Any = None
+    ) -> Any:
         """The rest of a call of which compiled code has `said` that x has been sent, or the cell of what is exposed, to
         which 1 is added if nothing is to be received any more.
         """
@@ -128,7 +130,7 @@ def use_shared_messages(comm: Any) -> None:
             left("send", error, x)
             raise
         if is_cell(said):
-            finish("send", said + 1, x, dest, None, None, None)
+            finish("send", said + 1, x, dest)
         else:
             PointToPoint.send(comm, x, dest, tag=tag)
 

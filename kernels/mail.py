@@ -17,7 +17,7 @@ from . import words as w
 from ._jit import jit, jit_briefly
 from ._memory import copy, load, pause, peek, poke, sched_yield, store
 from ._objects import IN_ORDER, WRITEABLE, address_of, any_object, is_array
-from ._signals import block_of, how_to_write, offset_of, reach
+from ._signals import block_of, has_come, how_to_write, offset_of, reach
 from ._signals import send as write
 from .words import set_word, word
 
@@ -235,22 +235,8 @@ def _fetch(mail, y, nbytes, source, place, index):
 
 
 @jit
-def _has_changed(mail, cell):
-    state = word(mail, w.MAIL_STATE)
-    for _ in range(word(state, w.SPINS) + 1):
-        if load(cell) != w.CELL_WAITING:
-            return True
-        pause()
-    for _ in range(word(state, w.YIELDS)):
-        sched_yield()
-        if load(cell) != w.CELL_WAITING:
-            return True
-    return False
-
-
-@jit
 def _is_read(mail, cell):
-    return _has_changed(mail, cell) and load(cell) == w.CELL_FREE
+    return has_come(word(mail, w.MAIL_STATE), cell, w.CELL_FREE) and load(cell) == w.CELL_FREE
 
 
 @jit
@@ -390,9 +376,9 @@ def expose(mail, dest, x, what):
 
 
 @jit_briefly
-def has_changed(mail, cell):
-    """Whether the receiver has dealt with what was exposed, within a short wait."""
-    return _has_changed(mail, cell)
+def is_read(mail, cell):
+    """Whether the receiver has read what was exposed, within a short wait."""
+    return _is_read(mail, cell)
 
 
 @jit_briefly
@@ -445,7 +431,7 @@ CALLED = (
     (receive_large, (int64, int64, int64, int64)),
     (fetch, (int64,) * 7),
     (expose, (int64,) * 4),
-    (has_changed, (int64, int64)),
+    (is_read, (int64, int64)),
     (look_for, (int64,) * 4),
     (put, (int64,) * 9),
     (next_record, (int64, int64)),

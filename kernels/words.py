@@ -70,7 +70,7 @@ MAIL_SENT, MAIL_TAIL, MAIL_FREED, MAIL_GOT, MAIL_HEAD, MAIL_QUEUED, MAIL_ROW = r
 # for data that the receiver reads where it is: what has become of it.
 MAIL_TAKEN, MAIL_STUCK, MAIL_CELLS, MAIL_RECORDS = 0, 64, 128, 192
 CELLS = 8
-CELL_FREE, CELL_WAITING, CELL_UNREACHED = range(3)  # the last and the message's number: it is to come through MPI
+CELL_WAITING, CELL_FREE, CELL_UNREACHED = range(-1, 2)  # the last and the message's number: it is to come through MPI
 # A message's record: its number, tag, kind and number of data that comes by itself, key of the description, lengths;
 # behind it the description and the data, or where that is: its place, as an offset in the segment or minus an address
 # of the sender's, and its cell.

@@ -59,7 +59,7 @@ class Bridge(Stamped):
 
     def go_on(self, this: Any, entry: int, said: int, y: int, *values: Any) -> Any:
         """Bring a call to its end that compiled code has begun: whether it has one. NotImplemented as from `call`."""
-        comm = dcomp.COMM_WORLD if this is None else this
+        comm = _comm(this)
         told: Site = self.content
         try:
             given = dict(zip(told.given, values, strict=True))
@@ -74,10 +74,9 @@ class Bridge(Stamped):
         """The rest of a message of which compiled code has `said` what is done; NotImplemented as from `call`."""
         told: Site = self.content
         given = dict(zip(told.given, values, strict=True))
-        comm = dcomp.COMM_WORLD if this is None else this
-        rest = {"source": dcomp.ANY_SOURCE, "recvtag": dcomp.ANY_TAG, "out": None, **given}
-        rest = {one: rest[one] for one in ("x", "dest", "source", "recvtag", "out")}
-        rest |= {"function": told.name, "said": said}
+        comm = _comm(this)
+        rest: dict[str, Any] = {"function": told.name, "said": said}
+        rest |= {one: given[one] for one in ("x", "dest", "source", "recvtag", "out") if one in given}
         try:
             result = _at(told.file, told.line, told.function)(comm._finish_message, rest)
             if told.name == "sendrecv":
@@ -91,10 +90,15 @@ class Bridge(Stamped):
         """Keep an exception of a signal's handler that came before `call` or `go_on` could; NotImplemented."""
         told: Site = self.content
         if has_begun:
-            (dcomp.COMM_WORLD if this is None else this)._channel.interrupt(told.name)
+            _comm(this)._channel.interrupt(told.name)
         error = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
         _left.error = error.with_traceback(trace)
         return NotImplemented
+
+
+def _comm(this: Any) -> Any:
+    """What a call is made of: COMM_WORLD where compiled code names nothing."""
+    return dcomp.COMM_WORLD if this is None else this
 
 
 def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
@@ -105,7 +109,7 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     given = dict(zip(site.given, values, strict=True))
     if site.scalar is not None and given.get("x") is not None:
         given["x"] = np.dtype(site.scalar).type(given["x"])
-    owner = dcomp if site.name == "wait_all" else dcomp.COMM_WORLD if this is None else this
+    owner = dcomp if site.name == "wait_all" else _comm(this)
     result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
     if site.name == "wait_all":
         return tuple(result)

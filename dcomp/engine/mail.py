@@ -86,7 +86,7 @@ class Mail:
         channel.longest_meta = min(self._most - 16, channel.longest_meta)
         self._queues: list[deque[object]] = [deque() for _ in range(channel.size)]  # what waits for room, in order
         self._described: dict[int, tuple[int, bytes]] = {}  # kinds and descriptions by their keys
-        self._forms: dict[tuple, Form | None] = {}
+        self._forms: dict[tuple, Form] = {}
 
     def form(self, dtype: np.dtype, shape: tuple[int, ...], *, scalar: bool = False) -> Form | None:
         """The form of arrays; None if they go the ordinary way."""
@@ -101,8 +101,7 @@ class Mail:
             # One, whatever other threads do meanwhile: compiled code keeps its address.
             form = self._forms.setdefault(key, Form(self, dtype, shape, kind, meta, is_remote))
             self._described[_key(kind, meta)] = kind, meta  # a quick receive reads no description
-        if form is not None:
-            form.recognise(dtype)
+        form.recognise(dtype)
         return form
 
     def form_of_value(self, x: Any) -> Form | None:
@@ -167,7 +166,6 @@ class Mail:
 
     def wait_for(self, cell: int, data: list[np.ndarray], dest: int) -> Steps:
         """Until the receiver has read what is exposed, or gets it through MPI; steps."""
-
         state = ctypes.c_int64.from_address(cell)
 
         def has_changed() -> bool:
@@ -189,7 +187,7 @@ class Mail:
 
     def is_read(self, cell: int) -> bool:
         """Whether what is exposed has been read, within a short wait."""
-        return kernel.has_changed(self.address, cell) and ctypes.c_int64.from_address(cell).value == w.CELL_FREE
+        return kernel.is_read(self.address, cell)
 
     def read_large(self, form: Form, out: np.ndarray, source: int, tag: int) -> int:
         """Receive what a quick receive leaves, since it has much data; what that says. The caller has the turn."""
