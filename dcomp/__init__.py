@@ -14,7 +14,7 @@
 #     -> engine (known_requests, inline, hierarchy, known, plans, rounds, receives, mail, requests, progress, shared,
 #        agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
-#     -> _settings _report _launch -> _table _layout _errors _mpirun kernels
+#     -> _settings _report _launch _threads -> _table _layout _errors _mpirun kernels
 #
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
@@ -34,6 +34,7 @@
 #   _watch, _link    what a rank tells of itself, and its connection to the guard
 #   _guard, _census  the process beside the ranks: who waits for whom, who has died; _report words it
 #   _ends            how a job ends
+#   _threads         the CPUs of a node shared out among its ranks
 #   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor and __main__: the command line
 #   kernels          compiled loops; they know nothing of MPI
 

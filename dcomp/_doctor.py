@@ -15,7 +15,7 @@ from ._launch import explain, find_launch, import_mpi, load_mpi
 from ._layout import format_ranks
 from ._settings import VARIABLES, read_settings
 
-_NEEDED = {"numpy": (1, 26), "mpi4py": (4, 0), "numba": (0, 60)}
+_NEEDED = {"numpy": (1, 26), "mpi4py": (4, 0), "numba": (0, 60), "threadpoolctl": (3, 1)}
 _SHARED_MEMORY = 256 << 20  # bytes; containers get 64 MiB unless told
 _TRIAL = 60.0  # seconds for two ranks to say hello
 _HELLO = "import os, dcomp; os.write(1, b'ranks %d\\n' % dcomp.allreduce(1))"  # in one piece, unlike print
@@ -44,7 +44,9 @@ def describe() -> int:
         if launch.rank != 0:
             return 0
         rows.append(("launched by", f"{launch.launcher}, {launch.size} ranks"))
-        rows += [("node", f"{name}: {format_ranks(node.ranks)}; {node.sharing}") for name, node in nodes.items()]
+        for name, node in nodes.items():
+            told = " to ".join(map(str, sorted({min(node.threads), max(node.threads)})))
+            rows.append(("node", f"{name}: {format_ranks(node.ranks)}; {node.sharing}; threads per rank: {told}"))
     rows.append(("CPUs", f"{_mpirun.cpus()} usable here, {_mpirun.cores()} cores"))
     settings = read_settings()
     for name, values in VARIABLES.items():
@@ -73,9 +75,10 @@ def _describe_mpi(mpi: Any) -> Iterator[tuple[str, str]]:
 
 
 class _Node(NamedTuple):
-    """A node of the job: its ranks, what memory they share, and the CPUs that they may use together."""
+    """A node of the job: its ranks, their threads, what memory they share, and the CPUs that they may use together."""
 
     ranks: list[int]
+    threads: list[int]
     sharing: str
     cpus: set[int]
 
@@ -87,10 +90,11 @@ def _nodes() -> dict[str, _Node]:
 
     nodes: dict[str, _Node] = {}
     comm = world()  # first, for it finds out what memory they share
-    mine = socket.gethostname(), _world_map.sharing(), os.sched_getaffinity(0)
-    for rank, (name, sharing, cpus) in enumerate(comm.allgather_object(mine)):
-        node = nodes.setdefault(name, _Node([], sharing, set()))
+    mine = socket.gethostname(), _world_map.threads(), _world_map.sharing(), os.sched_getaffinity(0)
+    for rank, (name, threads, sharing, cpus) in enumerate(comm.allgather_object(mine)):
+        node = nodes.setdefault(name, _Node([], [], sharing, set()))
         node.ranks.append(rank)
+        node.threads.append(threads)
         node.cpus.update(cpus)
     return nodes
 

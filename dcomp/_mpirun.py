@@ -94,12 +94,6 @@ def command(
     """The command that starts `words` on `size` ranks, and what it needs in the environment besides."""
     extra: dict[str, str] = {}
     options: list[str] = []
-    nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
-    ranks_per_node = -(-size // nodes)
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        # Both take every core for each rank unless told.
-        if name not in environment:
-            extra[name] = environment.get("SLURM_CPUS_PER_TASK", str(max(1, cpus() // ranks_per_node)))
     if family == "Open MPI":
         if os.geteuid() == 0:
             extra.update((name, "1") for name in ROOT if environment.get(name) != "1")

@@ -13,6 +13,7 @@ VARIABLES = {
     "DCOMP_TIMEOUT": "seconds (> 0) after which a wait raises DeadlockError; unset: never",
     "DCOMP_ENGINE": "auto (default); mpi; or shared: as auto, but an error where a node's memory cannot be shared",
     "DCOMP_HEAP": "memory for results shared by the ranks of a node, per rank, as 512M or 4G; unset: half the node's",
+    "DCOMP_THREADS": "threads of each rank (>= 1), for numba, BLAS and OpenMP; unset: its share of the node's CPUs",
     "DCOMP_RANKS_PER_NODE": "ranks (>= 1) that make up one pretended node; unset: the real nodes",
     "DCOMP_RULES": "file from python -m dcomp tune, or shipped; unset: ~/.config/dcomp/rules.json, if it is there",
     "DCOMP_REPORT_SIGNAL": "signal that prints where every rank is: USR2 (default), another name, or off",
@@ -31,6 +32,7 @@ class Settings:
     timeout: float | None = None
     engine: str = "auto"
     heap: int | None = None  # bytes
+    threads: int | None = None
     ranks_per_node: int | None = None
     rules: str | None = None
     report_signal: int | None = signal.SIGUSR2
@@ -101,6 +103,7 @@ _PARSERS = {
     "timeout": _seconds,
     "engine": _one_of("auto", "mpi", "shared"),
     "heap": _bytes,
+    "threads": _positive,
     "ranks_per_node": _positive,
     "rules": str,
     "report_signal": _signal,

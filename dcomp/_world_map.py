@@ -1,6 +1,5 @@
 """What is known of the whole job since its start: its settings, and which ranks share a node."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from . import _threads
 from ._errors import SettingError, UsageError
 from ._layout import format_ranks
 from ._settings import RULES, Settings, read_settings
@@ -22,6 +22,7 @@ _UNCOMPILED = "numba has not compiled dcomp's functions on this machine yet"
 _settings: Settings | None = None
 _nodes: tuple[int, ...] = ()
 _spins = 2
+_own_threads = 1
 _rules = Rules()
 _has_kernels = False  # all ranks of the job have the compiled functions
 _segment: Any = None  # this node's shared memory
@@ -42,7 +43,7 @@ def survey(world: MPI.Intracomm) -> str | None:
     -------
     What is wrong with the settings, in the same words on every rank; then the defaults hold. Else None.
     """
-    global _settings, _nodes, _spins, _rules, _segment, _why_not, _has_kernels
+    global _settings, _nodes, _spins, _own_threads, _rules, _segment, _why_not, _has_kernels
     mine, fault = _agree_on_settings(world)
     if fault is None:
         _rules, fault = _agree_on_rules(world, mine.rules)
@@ -52,7 +53,10 @@ def survey(world: MPI.Intracomm) -> str | None:
     nodes = np.empty(world.size, first.dtype)
     world.Allgather(first, nodes)
     _settings, _nodes = mine, tuple(nodes.tolist())
-    _spins = spins_for(node.allgather(os.sched_getaffinity(0)))
+    rooms = node.allgather(_threads.find_room())
+    _spins = spins_for([room.cpus for room in rooms])
+    _own_threads = mine.threads or _threads.share_out(rooms, node.rank)
+    _threads.use(_own_threads, is_asked_for=mine.threads is not None)
     _why_not = "DCOMP_ENGINE=mpi" if mine.engine == "mpi" else fault or ""
     if not _why_not and world.size > 1:
         neighbours = node.Split(group, node.rank)
@@ -157,6 +161,11 @@ def _start_joint() -> str:
     except Exception as error:
         return f"numba cannot compile here: {type(error).__name__}: {error}"
     return ""
+
+
+def threads() -> int:
+    """How many threads this rank is to run."""
+    return _own_threads
 
 
 def segment() -> Any:

@@ -228,7 +228,10 @@ def test_describe_alone_and_under_mpirun():
     assert "DCOMP_TIMEOUT         7.0" in alone.stdout
     job = mpirun(3, "-m", "dcomp")
     assert job.returncode == 0, job.stderr
-    assert len(re.findall(r"ranks 0-2; \d+ MiB of shared memory per rank at most", job.stdout)) == 1, job.stdout
+    assert (
+        len(re.findall(r"ranks 0-2; \d+ MiB of shared memory per rank at most; threads per rank: \d+\n", job.stdout))
+        == 1
+    )
     for settings, why in (({"DCOMP_ENGINE": "mpi"}, "DCOMP_ENGINE=mpi"), ({"DCOMP_HEAP": "2M"}, "2 MiB .* too little")):
         job = mpirun(2, "-m", "dcomp", env=settings)
         assert re.search(f"ranks 0, 1; no shared memory: {why}", job.stdout), job.stdout

@@ -82,33 +82,25 @@ def test_command_for_open_mpi_as_root(monkeypatch):
     monkeypatch.setattr(_mpirun, "cores", lambda: 4)
     argv, extra = _mpirun.command("Open MPI", "/m/mpirun", 4, ["python", "p.py"], {})
     assert argv == ["/m/mpirun", "-n", "4", "python", "p.py"]
-    assert extra == {
-        "OMP_NUM_THREADS": "2",
-        "NUMBA_NUM_THREADS": "2",
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    }
+    assert extra == {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     argv, _ = _mpirun.command("Open MPI", "/m/mpirun", 5, ["python", "p.py"], {})
     assert argv == ["/m/mpirun", "-n", "5", "--map-by", ":OVERSUBSCRIBE", "python", "p.py"]
 
 
 def test_command_for_open_mpi_in_a_slurm_job(monkeypatch):
-    """Slurm says how many slots there are, on how many nodes, and how many CPUs each rank has."""
+    """Slurm says how many slots there are."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(_mpirun, "cpus", lambda: 8)
     monkeypatch.setattr(_mpirun, "cores", lambda: 4)
-    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "4"}
+    job = {"SLURM_JOB_ID": "7"}
     argv, extra = _mpirun.command("Open MPI", "mpirun", 8, ["p"], job)
     assert argv == ["mpirun", "-n", "8", "p"]
-    assert extra == {"OMP_NUM_THREADS": "4", "NUMBA_NUM_THREADS": "4"}
-    _, extra = _mpirun.command("Open MPI", "mpirun", 8, ["p"], {**job, "SLURM_CPUS_PER_TASK": "3"})
-    assert extra == {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}
+    assert extra == {}
 
 
 def test_command_for_mpich_needs_nothing(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    given = {"OMP_NUM_THREADS": "5", "NUMBA_NUM_THREADS": "6"}
-    assert _mpirun.command("MPICH", "mpirun", 100, ["p"], given) == (["mpirun", "-n", "100", "p"], {})
+    assert _mpirun.command("MPICH", "mpirun", 100, ["p"], {}) == (["mpirun", "-n", "100", "p"], {})
 
 
 def test_clean_environment_starts_a_job_of_its_own():
