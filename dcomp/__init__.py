@@ -10,11 +10,11 @@
 #
 #   __main__ -> _doctor
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
-#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo
-#     -> engine (known_requests, inline, hierarchy, known, plans, rounds, receives, mail, requests, progress, shared,
-#        agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo -> _layers
+#     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
+#        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
-#     -> _settings _report _launch _threads -> _table _layout _errors _mpirun kernels
+#     -> _settings _report _launch _threads -> _table _layout _ghosts _errors _mpirun kernels
 #
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
@@ -23,6 +23,7 @@
 #   _communicator    who takes part: split, node, cart, shared arrays
 #   _njit            the collectives in code that numba compiles
 #   _collectives ... signatures and docstrings, one short def per call
+#   _halo            ghost layers: _ghosts tells whose they are, _layers moves them in and out of a buffer
 #   _direct          the collectives without checks, straight to MPI
 #   _quick           the collectives of ranks that share a node, made before: one compiled call
 #   _quick_messages  messages between such ranks

@@ -26,6 +26,7 @@ from ._quick import use_shared_calls
 from ._quick_messages import use_shared_messages
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
+from .engine.plans import Plan
 from .engine.requests import run
 from .engine.segment import node_memory
 
@@ -53,6 +54,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
     _record = 0  # where compiled code finds what it needs for calls without Python; 0: it makes none
     _inline: Any = None
+    _known: Any = None  # calls that have been made before, where the ranks meet in shared memory
     _finish_message: Any = None  # the rest of a message that compiled code has begun
 
     def __init__(self, mpi_comm: MPI.Intracomm) -> None:
@@ -314,7 +316,7 @@ class CartComm(Communicator):
         self.dims: tuple[int, ...] = tuple(dims)
         self.periods: tuple[bool, ...] = tuple(map(bool, periods))
         self.coords: tuple[int, ...] = tuple(coords)
-        self._halos = _halo.Halos(self._channel, self.dims, self.coords, self.shift)
+        self._halos = _halo.Halos(self._channel, self.dims, self.periods, self._known)
 
     @property
     def _numba_type_(self) -> Any:
@@ -351,12 +353,31 @@ class CartComm(Communicator):
 
         Notes
         -----
-        Two messages per axis, whatever the number of arrays; the check's exchange of 128 bytes, and once for
-        each new shape the shapes of all ranks. At an edge that is not periodic the ghost layers keep their
-        values.
+        A message to each neighbour, those at edges and corners included, whatever the number of arrays; the check's
+        exchange of 128 bytes, and once for each new shape the shapes of all ranks. At an edge that is not periodic the
+        ghost layers keep their values. A block may be empty: then the blocks on both sides of it are neighbours.
+        (Without checks and shared memory none may be.)
 
         Examples
         --------
         rank 0 [. 1 2 .], rank 1 [. 3 4 .]  ->  rank 0 [. 1 2 3], rank 1 [2 3 4 .]
         """
         self._halos.exchange(array, width)
+
+    def halo_init(self, array: Any, width: int = 1) -> Plan:
+        """`halo` as a plan, in two parts: between `start` and `wait` the program computes what needs no ghost layers.
+
+        Parameters
+        ----------
+        array, width     As of `halo`; each use of the plan fills the ghost layers of these arrays.
+
+        Notes
+        -----
+        Arguments are checked once, here. `start` gathers the layers, so the cells that are sent may be written again
+        before `wait`; ghost layers change in `wait`.
+
+        Examples
+        --------
+        rank 0 [. 1 2 .], rank 1 [. 3 4 .]  ->  rank 0 [. 1 2 3], rank 1 [2 3 4 .]
+        """
+        return self._halos.plan(array, width)

@@ -11,7 +11,7 @@ from . import _table as table
 from ._calls import describe
 from ._ops import SUM
 from .engine.channel import Channel
-from .engine.plans import Plan
+from .engine.plans import Plan, make_plan
 
 
 class Persistent:
@@ -26,27 +26,27 @@ class Persistent:
 
     def barrier_init(self) -> Plan:
         """`barrier` as a plan."""
-        return Plan(self._channel, describe(self._channel, table.BARRIER, form="{}_init"))
+        return make_plan(self._channel, describe(self._channel, table.BARRIER, form="{}_init"))
 
     def bcast_init(self, x: Any = None, *, root: int = 0, out: Any = None) -> Plan:
         """`bcast` as a plan."""
         call = describe(self._channel, table.BCAST, x, out, form="{}_init", root=root)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def scatter_init(self, x: Any = None, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Plan:
         """`scatter` as a plan."""
         call = describe(self._channel, table.SCATTER, x, out, form="{}_init", axis=axis, counts=counts, root=root)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def gather_init(self, x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None) -> Plan:
         """`gather` as a plan."""
         call = describe(self._channel, table.GATHER, x, out, form="{}_init", axis=axis, counts=counts, root=root)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def allgather_init(self, x: Any, *, axis: int = 0, counts: Any = None, out: Any = None) -> Plan:
         """`allgather` as a plan."""
         call = describe(self._channel, table.ALLGATHER, x, out, form="{}_init", axis=axis, counts=counts)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def alltoall_init(
         self,
@@ -63,26 +63,26 @@ class Persistent:
             self._channel, table.ALLTOALL, x, out, form="{}_init",
             axis=split_axis, concat_axis=concat_axis, counts=send_counts, recv_counts=recv_counts,
         )  # fmt: skip
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def reduce_init(self, x: Any, op: Any = SUM, *, root: int = 0, out: Any = None) -> Plan:
         """`reduce` as a plan."""
         call = describe(self._channel, table.REDUCE, x, out, form="{}_init", op=op, root=root)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def allreduce_init(self, x: Any, op: Any = SUM, *, out: Any = None) -> Plan:
         """`allreduce` as a plan."""
-        return Plan(self._channel, describe(self._channel, table.ALLREDUCE, x, out, form="{}_init", op=op))
+        return make_plan(self._channel, describe(self._channel, table.ALLREDUCE, x, out, form="{}_init", op=op))
 
     def reduce_scatter_init(self, x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None) -> Plan:
         """`reduce_scatter` as a plan."""
         call = describe(self._channel, table.REDUCE_SCATTER, x, out, form="{}_init", op=op, axis=axis, counts=counts)
-        return Plan(self._channel, call)
+        return make_plan(self._channel, call)
 
     def scan_init(self, x: Any, op: Any = SUM, *, out: Any = None) -> Plan:
         """`scan` as a plan."""
-        return Plan(self._channel, describe(self._channel, table.SCAN, x, out, form="{}_init", op=op))
+        return make_plan(self._channel, describe(self._channel, table.SCAN, x, out, form="{}_init", op=op))
 
     def exscan_init(self, x: Any, op: Any = SUM, *, out: Any = None) -> Plan:
         """`exscan` as a plan."""
-        return Plan(self._channel, describe(self._channel, table.EXSCAN, x, out, form="{}_init", op=op))
+        return make_plan(self._channel, describe(self._channel, table.EXSCAN, x, out, form="{}_init", op=op))

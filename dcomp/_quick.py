@@ -29,7 +29,7 @@ def use_shared_calls(comm: Any) -> None:
     calls = _calls(channel, "{}", known.find, _blocking(channel, known), known.go_the_ordinary_way)
     calls["barrier"] = _barrier(channel, known)
     start, start_ordinarily = partial(start_known, requests), partial(start_the_ordinary_way, requests)
-    comm._inline = Inline(known)
+    comm._known, comm._inline = known, Inline(known)
     comm._record = comm._inline.record
     for name, call in (calls | _calls(channel, "i{}", requests.find, start, start_ordinarily)).items():
         setattr(comm, name, call)

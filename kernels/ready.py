@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from . import exchange, mail
+from . import boxes, exchange, mail
 from ._jit import load_compiled
 
-_CALLED = (*exchange.CALLED, *mail.CALLED)
+_CALLED = (*exchange.CALLED, *mail.CALLED, *boxes.CALLED)
 
 
 def load_all() -> bool:

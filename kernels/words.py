@@ -90,6 +90,9 @@ TAGS = 32768  # MPI promises tags up to 32767 (MPI-4.1, 9.1.2)
 ) = range(10)  # fmt: skip
 # The slot of a message: as above, then the forms of x and of `out`, and the extents of both.
 SLOT_FORM, SLOT_FORM_OF_OUT, SLOT_FORM_EXTENTS = range(2, 5)
+# A table of boxes, and a row of it: see `boxes.py`.
+BOX_DATA, BOX_ARRAY_TYPE, BOX_LAYOUT, BOX_PACKED, BOX_UNPACKED, BOX_LOOPS, BOX_ROWS = range(7)
+BOX_IN_ARRAY, BOX_IN_BUFFER, BOX_RUN, BOX_EXTENTS = range(4)
 OBJECT_LENGTH = 16  # where a Python object that has a length keeps it (PyVarObject)
 GIVES_NOTHING, GIVES_RESULT, GIVES_X = range(3)
 

@@ -234,6 +234,11 @@ def _filled(name: str, given: Given) -> types.Type:
     return types.none
 
 
+@_returns_only("CartComm", "halo_init")
+def _plan_of_filling(name: str, given: Given) -> types.Type:
+    return PlanType(_filled(name, given))
+
+
 @_returns_only("CartComm", "block")
 def _blocks(name: str, given: Given) -> types.Type:
     shape = bare_of(given["shape"])

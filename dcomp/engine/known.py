@@ -7,6 +7,7 @@ ordinary way, which then remembers it here.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -89,7 +90,10 @@ class KnownCalls:
 
     def go_the_ordinary_way(self, key: tuple | None, call: Call) -> Any:
         """Carry a call out from the beginning, or from where the ranks have met; the next one like it is known."""
-        result = self._conclude(call) if self._have_met_for(key) else carry_out(self.channel, call)
+        if self.have_met_for(key):
+            result = self.take_up(call.function, call.claim.packed, partial(conclude, self.channel, call))
+        else:
+            result = carry_out(self.channel, call)
         self.remember(key, call.route)
         return result
 
@@ -122,7 +126,7 @@ class KnownCalls:
             not route.takes_any_out,
         )  # fmt: skip
 
-    def _have_met_for(self, key: tuple | None) -> bool:
+    def have_met_for(self, key: tuple | None) -> bool:
         """Whether the ranks have met for this call. If it was for another, that one was interrupted since."""
         if self.met is None or self.met[0] != get_ident():
             return False
@@ -138,15 +142,16 @@ class KnownCalls:
             return None
         return np.empty if route.is_small else self.meeting.segment.maker(route.result_bytes)
 
-    def _conclude(self, call: Call) -> Any:
+    def take_up(self, function: str, claim: bytes, conclude: Callable[[bytes | None], Any]) -> Any:
+        """Where the ranks have met for a call: find their verdict, `conclude`, and give the turn back."""
         channel = self.channel
         self.met = None
         try:
             if self.meeting.verdict is None:
-                wait(self.meeting.show(call.claim.packed), channel, call.function)
-            return conclude(channel, call, self.meeting.verdict)
+                wait(self.meeting.show(claim), channel, function)
+            return conclude(self.meeting.verdict)
         except KeyboardInterrupt:
-            channel.interrupt(call.function)
+            channel.interrupt(function)
             raise
         finally:
             if channel.is_open:

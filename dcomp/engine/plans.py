@@ -23,21 +23,13 @@ class Plan:
     refill between calls; every call returns the same result array.
     """
 
-    def __init__(self, channel: Channel, call: Call) -> None:
-        self._function = call.function
-        self._started = self._freed = self._gives_back = False
-        with channel.turn(call.function):
-            route = run(channel, call.function, agree_on_route(channel, call))
-            rounds: Any = None
-            if channel.meeting is not None:
-                from .rounds import shared_rounds  # where memory is shared numba has been started
+    _started = _gives_back = False
+    _freed = True  # until it is whole
 
-                rounds = shared_rounds(channel, route, call.x, call.out)
-            self._example = _example(route, call)
-            self._rounds = rounds or _Persistent(channel, call, route)
-            self._gives_back = (
-                rounds is not None
-            )  # also if it is forgotten; requests of MPI are not freed just anywhere
+    def __init__(self, function: str, rounds: Any, example: Any, *, gives_back: bool) -> None:
+        """`example` is like the results; `gives_back` tells that it is freed if it is forgotten, too."""
+        self._function, self._rounds, self._example = function, rounds, example
+        self._gives_back, self._freed = gives_back, False
 
     @property
     def _numba_type_(self) -> Any:
@@ -85,6 +77,20 @@ class Plan:
         if not self._freed:
             self._freed = True
             self._rounds.free(self._started)
+
+
+def make_plan(channel: Channel, call: Call) -> Plan:
+    """The plan of a collective."""
+    with channel.turn(call.function):
+        route = run(channel, call.function, agree_on_route(channel, call))
+        rounds: Any = None
+        if channel.meeting is not None:
+            from .rounds import shared_rounds  # where memory is shared numba has been started
+
+            rounds = shared_rounds(channel, route, call.x, call.out)
+        has_requests = rounds is None  # of MPI, which are not freed just anywhere
+        rounds = rounds or _Persistent(channel, call, route)
+        return Plan(call.function, rounds, _example(route, call), gives_back=not has_requests)
 
 
 class _Persistent:

@@ -17,7 +17,7 @@ from .meeting import Meeting
 from .progress import helper
 from .requests import Moving
 from .segment import address_of
-from .shared import SharedRoute
+from .shared import SharedRoute, place_bytes
 from .waiting import wait
 
 _UNDER_WAY = (w.WAITING, w.WORKING)
@@ -34,7 +34,7 @@ class Rounds:
     _is_freed = False
 
     def __init__(
-        self, channel: Channel, place: Meeting, route: SharedRoute, entry: np.ndarray, x: Any, y: Any, out: Any
+        self, channel: Channel, place: Meeting, route: Any, entry: np.ndarray, x: Any, y: Any, out: Any
     ) -> None:
         self._channel, self._function, self._place = channel, route.terms.function, place
         self._route = route  # to which the entry refers
@@ -168,8 +168,6 @@ def shared_rounds(channel: Channel, route: Any, x: np.ndarray | None, out: np.nd
     fits = not route.scalar and all(array is None or array.flags.c_contiguous for array in (x, y))
     fits = fits and not (route.sends_only and out is not None and out is not x)  # the root's copy
     entry = route.entry_for_plan()
-    nbytes = w.RING
-    while not route.is_small and nbytes < w.RING + int(entry[w.RING_SLOTS] * entry[w.ROOM]) * channel.size:
-        nbytes *= 4  # so that there are few kinds of places, and other plans can use them again
+    nbytes = place_bytes(entry, channel.size)
     place = channel.meeting.place_for_plan(channel.sync, fits and route.can_be_received(y), nbytes)
     return None if place is None else Rounds(channel, place, route, entry, x, y, out)

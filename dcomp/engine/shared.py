@@ -18,7 +18,7 @@ from ..kernels import exchange
 from ..kernels import words as w
 from . import mpi
 from .channel import Channel, Steps, abandon
-from .choose import NEVER
+from .choose import NEVER, Rule
 from .meeting import DATA, Meeting, layout_of, token_of
 from .operations import fold_function
 from .segment import address_of
@@ -55,9 +55,7 @@ class SharedRoute:
         self.result_bytes = int(entry[w.Y_BYTES])
         self.is_small = bool(entry[w.IS_SMALL])
         rule = channel.rules.of(route.terms.row.name, route.terms.size)
-        entry[[w.ONCE, w.ONCE_FAR, w.BY_MPI, w.BY_MPI_FAR, w.ALONE]] = (
-            rule.once, rule.once_far, rule.mpi, rule.mpi_far, rule.alone
-        )  # fmt: skip
+        apply_rules(entry, rule)
         # Whether the others write into this rank's result, and have to.
         self._by_others = entry[w.KIND] == w.FOLD and entry[w.RULE] != w.OWN and not self.is_small
         self.takes_any_out = not self._by_others or self.result_bytes > rule.heap or route.identity is not None
@@ -94,12 +92,7 @@ class SharedRoute:
 
     def entry_for_plan(self) -> np.ndarray:
         """A copy of the entry for the rounds of a plan, which need no comparing, and go through shared memory alone."""
-        entry = self._entry.copy()
-        entry[w.TOKEN] = entry[w.EXPECTED] = 0
-        entry[[w.BY_MPI, w.BY_MPI_FAR]] = NEVER
-        if not self.meeting.reaches_across:
-            entry[[w.ONCE, w.ONCE_FAR]] = NEVER
-        return entry
+        return entry_for_rounds(self._entry, self.meeting)
 
     def can_be_received(self, y: np.ndarray | None) -> bool:
         """Whether what others write into this rank's result can reach y."""
@@ -238,23 +231,54 @@ def _entry(route: mpi.Route) -> np.ndarray | None:
     if lengths is None:
         return None
     longest, block = lengths
-    most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
-    chunk = max(min(most, block) // item, 1) * item
-    entry[w.ROOM] = room = -(-chunk // w.LINE) * w.LINE
-    entry[w.RING_SLOTS] = slots = min((w.BLOCK - w.RING) // (room * size), _RING_SLOTS)
-    if slots < 2:  # a chunk is put in while one is taken out
+    if not lay_rings(entry, size, block):
         return None
-    entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
     entry[w.X_BYTES] = 0 if terms.x_shape is None else prod(terms.x_shape) * item
     entry[w.Y_BYTES] = 0 if route.shape is None else prod(route.shape) * item
     from_one = entry[w.KIND] == w.MOVE and entry[w.RULE] == w.AT_ROOT
-    if _is_small(terms.row.name, int(entry[w.KIND]), longest, size):
+    if fits_slots(terms.row.name, int(entry[w.KIND]), longest, size):
         entry[w.IS_SMALL], entry[w.CHUNK] = 1, longest
         entry[w.PAYLOAD] = 0 if from_one and terms.rank != entry[w.ROOT] else entry[w.X_BYTES]
     return entry
 
 
-def _is_small(name: str, kind: int, longest: int, size: int) -> bool:
+def lay_rings(entry: np.ndarray, size: int, block: int) -> bool:
+    """Say in what pieces blocks of at most so many bytes go through the rings; False: there is no room for two."""
+    item = int(entry[w.ITEM])
+    most = min(_CHUNK, (w.BLOCK - w.RING) // (4 * size))
+    chunk = max(min(most, block) // item, 1) * item
+    entry[w.ROOM] = room = -(-chunk // w.LINE) * w.LINE
+    entry[w.RING_SLOTS] = slots = min((w.BLOCK - w.RING) // (room * size), _RING_SLOTS)
+    entry[w.CHUNK], entry[w.ROUNDS] = chunk, max(-(-block // chunk), 1)
+    return slots >= 2  # a chunk is put in while one is taken out
+
+
+def apply_rules(entry: np.ndarray, rule: Rule) -> None:
+    """Say from how many bytes on which way is taken."""
+    entry[[w.ONCE, w.ONCE_FAR, w.BY_MPI, w.BY_MPI_FAR, w.ALONE]] = (
+        rule.once, rule.once_far, rule.mpi, rule.mpi_far, rule.alone
+    )  # fmt: skip
+
+
+def entry_for_rounds(entry: np.ndarray, meeting: Meeting) -> np.ndarray:
+    """A copy for the rounds of a plan, which need no comparing, and go through shared memory alone."""
+    entry = entry.copy()
+    entry[w.TOKEN] = entry[w.EXPECTED] = 0
+    entry[[w.BY_MPI, w.BY_MPI_FAR]] = NEVER
+    if not meeting.reaches_across:
+        entry[[w.ONCE, w.ONCE_FAR]] = NEVER
+    return entry
+
+
+def place_bytes(entry: np.ndarray, size: int) -> int:
+    """Of the place where the ranks meet for the rounds of a plan: there are few kinds, so that others use it again."""
+    nbytes = w.RING
+    while not entry[w.IS_SMALL] and nbytes < w.RING + int(entry[w.RING_SLOTS] * entry[w.ROOM]) * size:
+        nbytes *= 4
+    return nbytes
+
+
+def fits_slots(name: str, kind: int, longest: int, size: int) -> bool:
     """Whether all ranks put their arrays, of `longest` bytes at most, where each takes from them what it needs."""
     if name == "bcast" and size > 4:  # a way with more steps would be a way through a ring
         return longest <= w.SLOT

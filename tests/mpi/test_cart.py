@@ -201,7 +201,7 @@ def test_dims_differ(world, culprit):
 _WRONG = {
     "width zero": (np.zeros((6, 6)), 0, ValueError, "width must be an integer"),
     "width a float": (np.zeros((6, 6)), 1.5, (ValueError, TypeError), "width must be an integer"),
-    "too thin": (np.zeros((6, 2)), 1, ValueError, "array must hold a block"),
+    "too thin": (np.zeros((6, 1)), 1, ValueError, "array must hold a block"),
     "too few axes": (np.zeros(6), 1, ValueError, "array must have at least 2 axes"),
     "read-only": (laid_out(np.zeros((6, 6)), "read-only"), 1, ValueError, "must be writable"),
     "a list": ([[1, 2], [3, 4]], 1, TypeError, "NumPy array"),
@@ -266,6 +266,147 @@ def test_neighbours_of_different_thickness(world):
     with together():
         cart.halo(np.zeros((5 + world.rank, 6)))
         cart.halo(np.zeros((5, 6)))
+        cart.free()
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_empty_blocks_are_passed_over(world, periodic):
+    """The cut is one layer thinner than ranks: some at the end hold nothing, and their neighbours are each other's."""
+    n = max(1, world.size - 1)
+    with together(), world.cart((world.size,), periodic) as cart:
+        if not cart._channel.is_checked:
+            pytest.skip("without checks and shared memory no block may be empty")
+        whole = values(5, (n, 3), "f8") + 100
+        mine, expected = _with_ghosts(cart, whole, 1)
+        for _ in range(4):
+            cart.halo(mine)
+        if cart.rank < n:  # an empty block has no neighbours, nor ghost layers that mean something
+            assert_same(mine, expected)
+        else:
+            assert (mine == 0).all()
+
+
+def test_all_blocks_are_empty(world):
+    with together(), world.cart() as cart:
+        for _ in range(3):
+            mine = np.full((2, 2), 5.0)
+            cart.halo(mine)
+            assert (mine == 5).all()
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("large", [False, True])
+def test_many_times(world, width, large):
+    """From the third call on it is known by tokens; little travels beside the flags, much through the heap."""
+    more = (400,) if large else ()
+    with together(), world.cart(None, (True, False)) as cart:
+        for i in range(6):
+            mine, expected = _with_ghosts(cart, values(i, _shape(cart, 4, more), "f8"), width)
+            cart.halo(mine, width)
+            assert_same(mine, expected)
+            assert world.allreduce(1) == world.size
+
+
+def test_layouts_take_turns(world):
+    """Of two arrays, of which ranks bring one or the other; and the same array in other memory."""
+    with together(), world.cart() as cart:
+        for i in range(12):
+            shape = _shape(cart, 2 + i % 3)
+            mine, expected = _with_ghosts(cart, values(i, shape, "i2"), 1)
+            mine = laid_out(mine, "Fortran" if (i // 3 + cart.rank) % 2 else "C")
+            cart.halo(mine)
+            assert_same(np.ascontiguousarray(mine), expected)
+
+
+def test_equal_dtypes_that_are_different_objects(world):
+    with together(), world.cart() as cart:
+        for i in range(5):
+            mine, expected = _with_ghosts(cart, values(i, _shape(cart, 2), "f8"), 1)
+            record = np.dtype([("a", "f4"), ("b", "f4")])  # another each time
+            again = mine.view(record)
+            cart.halo(again)
+            assert_same(again.view("f8"), expected)
+
+
+@pytest.mark.usefixtures("needs_checks")
+def test_shapes_that_have_been_seen_but_not_together(world):
+    """Each rank has made the call with both arrays before, and with these neighbours not."""
+    if world.size == 1:
+        pytest.skip("one rank agrees with itself")
+    cart = world.cart((world.size, 1))
+    one, other = np.full((5, 6), 3.0), np.full((5, 7), 3.0)
+    with together():
+        for _ in range(4):
+            cart.halo(one)
+            cart.halo(other)
+    for _ in range(3):
+        with all_raise(dc.ShapeMismatchError, "halo: array must have the same length along axis 1"):
+            cart.halo(one if world.rank == 0 else other)
+    with together():
+        for _ in range(3):
+            cart.halo(one)
+            cart.halo(other)
+        cart.free()
+
+
+@pytest.mark.usefixtures("needs_checks")
+def test_another_call_on_a_rank(world):
+    """What was known is asked again, and told."""
+    if world.size == 1:
+        pytest.skip("one rank agrees with itself")
+    cart = world.cart()
+    array = np.full((4, 4), 3.0)
+    with together():
+        for _ in range(4):
+            cart.halo(array)
+    for wrong in (cart.barrier, lambda: cart.allreduce(1.0), lambda: cart.halo(array, 2), lambda: cart.halo(None)):
+        with all_raise(dc.CollectiveMismatchError if world.rank else (dc.DcompError, ValueError, TypeError), "halo"):
+            cart.halo(array) if world.rank else wrong()
+        with together():
+            assert (array == 3).all() or world.rank == 0
+            cart.barrier()
+    with together():
+        cart.halo(array)
+        cart.free()
+
+
+def test_plan(world):
+    """Others may come between, and what was sent may be written."""
+    with together(), world.cart(None, True) as cart:
+        mine, _ = _with_ghosts(cart, values(0, _shape(cart, 3), "f8"), 1)
+        more, _ = _with_ghosts(cart, values(0, _shape(cart, 4, (300,)), "i4"), 1)
+        small, both = cart.halo_init(mine), cart.halo_init([mine, more])
+        for i in range(5):
+            for plan in (small, both):
+                fresh, expected = _with_ghosts(cart, values(i, _shape(cart, 3), "f8"), 1)
+                others, of_others = _with_ghosts(cart, values(i, _shape(cart, 4, (300,)), "i4"), 1)
+                mine[...], more[...] = fresh, others
+                if i % 2:
+                    assert plan() is None
+                else:
+                    plan.start()
+                    assert world.allreduce(1) == world.size
+                    mine[1:-1, 1:-1] += 1
+                    assert plan.wait() is None
+                    mine[1:-1, 1:-1] -= 1
+                assert_same(mine, expected)
+                if plan is both:
+                    assert_same(more, of_others)
+        with pytest.raises(RuntimeError, match="halo_init: wait must follow start"):
+            small.wait()
+        for plan in (small, both):
+            plan.free()
+
+
+@pytest.mark.usefixtures("needs_checks")
+def test_plan_of_wrong_arrays(world):
+    cart = world.cart()
+    with all_raise(ValueError, r"halo_init: array must hold a block.*got shape \(1, 1\)"):
+        cart.halo_init(np.zeros((1, 1)))
+    with together():
+        plan = cart.halo_init(np.zeros((3, 3)))
+        plan()
+        plan.free()
         cart.free()
 
 

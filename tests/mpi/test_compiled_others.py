@@ -63,6 +63,15 @@ def test_a_grid(world):
         assert_same(y, 10 * x)
 
 
+def test_ghost_layers_in_two_parts(world):
+    me, p = world.rank, world.size
+    with together(), world.cart(0, True) as cart:
+        x = np.zeros((4, 3))
+        assert compiled.in_two_parts(cart, x) == p * (p - 1) // 2
+        assert (x[0] == (me - 1) % p + 2).all()
+        assert (x[-1] == (me + 1) % p + 2).all()
+
+
 def test_a_grid_from_python(world):
     p, me = world.size, world.rank
     with together(), world.cart((p, 1)) as cart:
