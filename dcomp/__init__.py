@@ -8,14 +8,15 @@
 
 # How it is laid out. Left may import right only (import-linter checks it):
 #
-#   __main__ -> _doctor
+#   __main__ -> _doctor -> random
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
-#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo -> _layers
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _stream -> _layers
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
 #        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
-#     -> _calls _explain _watch -> _link -> _checks _buffers _guard -> _ops _census
+#     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
 #     -> _settings _report _launch _threads -> _table _layout _ghosts _errors _mpirun kernels
 #
+#   random           random numbers of one global stream; _stream: who takes what of it; _draws: what is asked for
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
@@ -57,6 +58,7 @@ from ._errors import (
 from ._ops import BAND, BOR, BXOR, LAND, LOR, LXOR, MAX, MAXLOC, MIN, MINLOC, PROD, SUM, Op
 
 if TYPE_CHECKING:
+    from . import random
     from ._arrays import empty, empty_like, zeros
     from ._communicator import CartComm, Communicator
     from ._functions import (
@@ -194,7 +196,7 @@ __all__ = [
     *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
-    "jit",
+    *("jit", "random"),
     *_LAZY,
 ]
 
@@ -209,6 +211,8 @@ def __getattr__(name: str) -> Any:
         value = _world_module().alone()
     elif name == "jit":  # which needs numba, but not MPI
         value = import_module("._jit", __name__).jit
+    elif name == "random":  # the same
+        value = import_module(".random", __name__)
     elif name in _LAZY:
         _world_module()
         value = getattr(import_module(_LAZY[name], __name__), name)

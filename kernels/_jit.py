@@ -36,6 +36,11 @@ def jit_briefly(function: Callable) -> Any:
     return _cached(function)
 
 
+def jit_inlined(function: Callable) -> Any:
+    """The same for the body of a loop: always inlined, however long, so that the loop can be vectorised."""
+    return _cached(function, forceinline=True)
+
+
 def c_function(signature: Any, *, cached: bool = True) -> Callable:
     """Compile a C function, cached on disk like the kernels; its address is `.address`."""
 

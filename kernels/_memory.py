@@ -58,6 +58,16 @@ def peek(typingctx, address):
 
 
 @intrinsic
+def pointer_to(typingctx, address):
+    """The pointer to the uint64 at an address, for `numba.carray`."""
+
+    def generate(context, builder, signature, values):
+        return _pointer(builder, values[0])
+
+    return types.CPointer(types.uint64)(types.int64), generate
+
+
+@intrinsic
 def peek32(typingctx, address):
     """The int32 at an address, read plainly."""
 

@@ -81,7 +81,7 @@ def _all_runs(
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Names, commands and settings of the runs of pytest."""
     options = [] if with_documents else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
-    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit"), *_SEVERAL, *options], {}
+    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit", TESTS / "kernels"), *_SEVERAL, *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
         thin = _THIN if n > 4 else ()  # so many ranks on few cores take long, and differ little

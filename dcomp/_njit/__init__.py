@@ -20,6 +20,7 @@ def register() -> None:
         from . import _objects, _package  # noqa: F401
     functions = sys.modules.get("dcomp._functions")
     communicators: Any = sys.modules.get("dcomp._communicator")
+    generators: Any = sys.modules.get("dcomp.random")
     if hasattr(communicators, "CartComm") and "methods" not in _known:
         _known.add("methods")
         from ._calls import know_methods
@@ -32,6 +33,11 @@ def register() -> None:
         from ._calls import know_functions
 
         know_functions(functions)
+    if hasattr(generators, "Generator") and "generators" not in _known:
+        _known.add("generators")
+        from ._calls import know_methods
+
+        know_methods(generators.Generator)
     if len(_known) > before:
         _have_numba_look()
 
@@ -45,8 +51,8 @@ def _have_numba_look() -> None:
 
 
 def type_of(kind: str, about: Any = 0) -> Any:
-    """The type of `dcomp` itself, of reductions, of communicators, of grids of so many axes, or of plans that return
-    what is like this: one for all of a kind.
+    """The type of `dcomp` itself, of reductions, of communicators, of grids of so many axes, of generators, or of
+    plans that return what is like this: one for all of a kind.
 
     It is what objects answer when numba asks them for `_numba_type_`.
     """
@@ -59,4 +65,4 @@ def type_of(kind: str, about: Any = 0) -> Any:
         return _objects.CartType(about)
     if kind == "plan":
         return _objects.PlanType(typeof(about))
-    return {"package": _package.package, "reduction": _objects.reduction, "communicator": _objects.communicator}[kind]
+    return _package.package if kind == "package" else getattr(_objects, kind)

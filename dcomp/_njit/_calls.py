@@ -16,11 +16,23 @@ from numba.np import numpy_support
 from ._bridge import Bridge, Reraised, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._inline_messages import Message, can_be_message
-from ._objects import CALL_OF_PLAN, KNOWN, CartType, CommunicatorType, PlanType, RequestType, leave_if, omitted
+from ._objects import (
+    CALL_OF_PLAN,
+    KNOWN,
+    CartType,
+    CommunicatorType,
+    GeneratorType,
+    PlanType,
+    RequestType,
+    leave_if,
+    omitted,
+)
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
+from ._single import draw, is_single
 
 _OWNERS: dict[str, type[types.Type]] = {
     "Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType, "Plan": PlanType,
+    "Generator": GeneratorType,
 }  # fmt: skip
 
 
@@ -134,6 +146,8 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     x = bare_of(given["x"][0]) if "x" in given else types.none
     scalar = str(numpy_support.as_dtype(x)) if isinstance(x, NUMBERS) else None
     bare = bare_of(result)
+    if is_single(name, given):
+        return draw(context, builder, name, given)
     array = None
     if isinstance(bare, types.Array):
         array = numpy_support.as_dtype(bare.dtype), bare.ndim

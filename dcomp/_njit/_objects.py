@@ -1,4 +1,7 @@
-"""Communicators, requests and reductions as numba's types: Python objects, whose references compiled code counts."""
+"""Communicators, requests, reductions and generators as numba's types.
+
+They are Python objects, whose references compiled code counts.
+"""
 
 import operator
 from typing import Any
@@ -79,6 +82,13 @@ class OpType(Held):
         super().__init__("dcomp.Op")
 
 
+class GeneratorType(Held):
+    """A generator of random numbers: with the address of its state, for single numbers."""
+
+    def __init__(self) -> None:
+        super().__init__("dcomp.random.Generator")
+
+
 class OmittedType(types.Opaque):
     """What a call does not give: Python knows the default."""
 
@@ -89,7 +99,7 @@ class OmittedType(types.Opaque):
 KNOWN = ("rank", "size")  # of a communicator, in compiled code itself
 
 omitted = OmittedType()
-communicator, reduction = CommunicatorType(), OpType()
+communicator, reduction, generator = CommunicatorType(), OpType(), GeneratorType()
 
 
 @register_model(OpType)
@@ -107,6 +117,11 @@ class _HeldModel(models.StructModel):
 @register_model(CartType)
 class _CommunicatorModel(_HeldModel):
     more = [(name, types.intp) for name in (*KNOWN, "record")]
+
+
+@register_model(GeneratorType)
+class _GeneratorModel(_HeldModel):
+    more = [("record", types.intp)]
 
 
 register_model(OmittedType)(models.OpaqueModel)

@@ -15,7 +15,9 @@ _SINGLE = (*NUMBERS, types.NPDatetime, types.NPTimedelta)
 
 Rule = Callable[[str, "Given"], types.Type]
 FUNCTIONS: dict[str, Rule] = {}  # of these all but `wait_all` are methods of communicators, too
-METHODS: dict[str, dict[str, Rule]] = {"Communicator": {}, "CartComm": {}, "Request": {}, "Plan": {}}
+METHODS: dict[str, dict[str, Rule]] = {
+    "Communicator": {}, "CartComm": {}, "Request": {}, "Plan": {}, "Generator": {},
+}  # fmt: skip
 ATTRIBUTES: dict[str, dict[str, Callable[[Any], types.Type]]] = {"Communicator": {}, "CartComm": {}}
 
 
@@ -260,6 +262,59 @@ ATTRIBUTES["CartComm"] = {
 
 
 FUNCTIONS["wait_all"] = _all_waited_for
+
+
+# Random numbers
+
+
+@_returns_only("Generator", "random", "normal", "exponential")
+def _drawn(name: str, given: Given) -> types.Type:
+    return _numbers(name, given, types.float64)
+
+
+@_returns_only("Generator", "integers")
+def _drawn_integers(name: str, given: Given) -> types.Type:
+    _need_integers(name, given, "low", *(["high"] if is_given(given, "high") else []))
+    result = _numbers(name, given, types.int64)
+    if result is types.int64 and types.uint64 in (bare_of(given["low"]), bare_of(given["high"])):
+        raise TypeError(f"{name}: low and high must be int64 for a single number in compiled code; got uint64")
+    return result
+
+
+@_returns_only("Generator", "choice")
+def _chosen(name: str, given: Given) -> types.Type:
+    chosen, a = _numbers(name, given, types.int64), bare_of(given["a"])
+    if not isinstance(a, types.Array):
+        _need_integers(name, given, "a")
+        return chosen
+    _check_array(name, a, "a")
+    return types.Array(a.dtype, getattr(chosen, "ndim", 0) + a.ndim - 1, "C")
+
+
+@_returns_only("Generator", "permutation")
+def _in_order(name: str, given: Given) -> types.Type:
+    x = bare_of(given["x"])
+    return _new(_the_x(name, given)) if isinstance(x, types.Array) else _numbers(name, {"n": x}, types.int64)
+
+
+@_returns_only("Generator", "shuffle")
+def _shuffled(name: str, given: Given) -> types.Type:
+    _need_dimension(name, _the_x(name, given))
+    return types.none
+
+
+def _numbers(name: str, given: dict, of: types.Type) -> types.Type:
+    """Of `n` numbers: an array of as many dimensions as the shape has; of none, a single number."""
+    n = bare_of(given.get("n", types.none))
+    if is_given(Given(given), "dtype"):
+        raise TypeError(f"{name}: dtype cannot be given in compiled code; pass an out of it")
+    if n is types.none and not is_given(Given(given), "out"):
+        return of
+    lengths = getattr(n, "types", (n,))  # of a tuple
+    if not lengths or not all(isinstance(types.unliteral(one), types.Integer) for one in lengths):
+        raise TypeError(f"{name}: n must be an integer or a tuple of integers; got {n}")
+    return _out_or(Given(given), types.Array(of, len(lengths), "C"))
+
 
 # Parts of rules
 

@@ -43,6 +43,13 @@ def _run_code() -> str:
     return done.stdout
 
 
+def test_generators_need_no_mpi_until_they_are_made():
+    done = _python(
+        "-c", "import sys; from dcomp.random import Generator; print('mpi4py.MPI' in sys.modules)", cwd=_ROOT
+    )
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 def test_import_takes_a_tenth_of_a_second():
     seconds = [float(_run_code().split()[0]) for _ in range(5)]
     assert min(seconds) < 0.1, f"median {statistics.median(seconds):.3f} s"
