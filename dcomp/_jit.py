@@ -3,9 +3,12 @@
 import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from enum import Enum
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -34,8 +37,8 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     Notes
     -----
     What is compiled lies in numba's cache and serves the next program, too. Unlike with ``cache=True`` it is compiled
-    anew also when a function, or a number or an array, that it uses from another file has changed. What has no
-    file, in an interactive session, is compiled on every rank. It starts neither MPI nor a communicator.
+    anew also when another file has changed of which it uses something, or a number or an array that it uses from there.
+    What has no file, in an interactive session, is compiled on every rank. It starts neither MPI nor a communicator.
 
     Examples
     --------
@@ -50,7 +53,9 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
         raise TypeError(f"jit: function must be callable; got {function!r}. Options are given by name.")
     if "cache" in options:
         raise TypeError("jit: cache must not be given; it is on. numba.njit compiles without one.")
-    dispatcher = numba.njit(**options)(function)
+    dispatcher: Any = numba.njit(**options)(function)
+    if not hasattr(dispatcher, "py_func"):  # NUMBA_DISABLE_JIT: it stays Python's
+        return dispatcher
     try:
         dispatcher._cache = _NodeCache(dispatcher.py_func)
     except RuntimeError:  # numba: no place for a cache
@@ -87,7 +92,8 @@ class _NodeCache(FunctionCache):
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        super().save_overload(sig, data)
+        with suppress(OSError):  # a full disk: what is compiled serves this process
+            super().save_overload(sig, data)
         _unlock()
 
 
@@ -123,25 +129,63 @@ def _unlock() -> None:
 
 
 def _digest(function: Callable) -> str:
-    """Of the functions that a function uses, and of the values that are frozen into it."""
+    """Of what a function uses: of the files that it comes from, and of the values that are frozen into the code.
+
+    A file counts as a whole, for of what it defines not all can be followed, such as overloads.
+    """
     told = hashlib.blake2b(digest_size=16)
-    seen: set[int] = set()
-    waiting = [function]
+    files: set[str] = set()
+    seen: dict[int, Any] = {}  # kept, so that no other has the same id
+    waiting: list[tuple[str, Any]] = [("", function)]
     while waiting:
-        one: Any = waiting.pop()
-        if id(one) in seen:
+        name, value = waiting.pop()
+        if id(value) in seen:
             continue
-        seen.add(id(one))
-        told.update(repr(_code_content(one.__code__)).encode())
-        for name, value in _used_by(one):
-            value = getattr(value, "py_func", value)
-            if isinstance(value, FunctionType):
-                waiting.append(value)
-            elif isinstance(value, np.ndarray):
-                told.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
-            elif isinstance(value, int | float | complex | str | bytes | tuple | np.generic | None):
-                told.update(f"{name} {value!r}".encode())
+        seen[id(value)] = value
+        told.update(f"{name} {_told(value)}".encode())
+        if isinstance(value, np.ndarray):
+            told.update(value.tobytes())
+        elif isinstance(value, tuple):
+            waiting += [(f"{name}[{i}]", one) for i, one in enumerate(value)]
+        for used in _functions_of(value):
+            told.update(repr(_code_content(used.__code__)).encode())
+            waiting += _used_by(used)
+        files |= _file_of(value)
+    for path in sorted(files):
+        with suppress(OSError), open(path, "rb") as file:
+            told.update(file.read())
     return told.hexdigest()
+
+
+def _told(value: Any) -> str:
+    """What a value is, in words that are the same in another process."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype | Enum | None):
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, numba.types.Type):
+        return str(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def _functions_of(value: Any) -> list[FunctionType]:
+    """The functions of Python's that it is made of: one, of a dispatcher's; those of a class that numba compiles."""
+    value = getattr(value, "_dispatcher", value)  # of what `numba.vectorize` makes
+    value = getattr(value, "py_func", value)
+    if isinstance(value, FunctionType):
+        return [value]
+    return list(getattr(getattr(value, "class_type", None), "methods", {}).values())
+
+
+def _file_of(value: Any) -> set[str]:
+    """The file that defines it, or its kind; not of packages that change with their version."""
+    if isinstance(value, ModuleType):
+        module: Any = value
+    else:
+        name = getattr(value, "__module__", None) or type(value).__module__
+        module = sys.modules.get(name)
+    name, path = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    return set() if path is None or name.partition(".")[0] in _FOREIGN else {path}
 
 
 def _code_content(code: CodeType) -> tuple:

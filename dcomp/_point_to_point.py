@@ -153,7 +153,7 @@ class PointToPoint:
             return bool(found)
 
         with channel.turn("probe"):
-            wait(arrived, channel, "probe", _peers(source))
+            wait(arrived, channel, "probe", messages.peers_of(source))
         return found[0]
 
     def exchange(self, parts: Mapping[int, Any]) -> dict[int, Any]:
@@ -238,7 +238,7 @@ class PointToPoint:
             )
 
     def _check_target(self, function: str, dest: int | None, tag: int) -> tuple[int | None, int]:
-        target = None if dest is None or dest == MPI.PROC_NULL else normalise_rank(dest, self.size, function, "dest")
+        target = None if dest is None else normalise_rank(dest, self.size, function, "dest")
         return target, _tag(tag, function, 0)
 
     def _receive(self, function: str, source: int | None, tag: int, *, objects: bool, out: Any) -> Request:
@@ -246,35 +246,29 @@ class PointToPoint:
         if out is not None:
             check_out(out, None, function)
         tag = _tag(tag, function, ANY_TAG)
-        where = MPI.PROC_NULL if source is None else self._source(source, function)
+        where = None if source is None else self._source(source, function)
 
         def steps() -> Steps:
-            if where == MPI.PROC_NULL:
+            if where is None:
                 return out
             return (yield from messages.receive(channel, where, tag, objects=objects, out=out, function=function))
 
         with channel.turn(function):
-            if channel.mail is not None and where != MPI.PROC_NULL:
+            if channel.mail is not None and where is not None:
                 from .engine.receives import Receive  # only here, for where memory is shared numba has been started
 
                 return Receive(channel.mail, function, where, tag, objects, out)
-            return start_message(channel, function, steps(), _peers(where))
+            return start_message(channel, function, steps(), None if where is None else messages.peers_of(where))
 
     def _source(self, source: int, function: str) -> int:
         if source in (ANY_SOURCE, MPI.ANY_SOURCE):
             return MPI.ANY_SOURCE
-        if source == MPI.PROC_NULL:
-            return source
         return normalise_rank(source, self.size, function, "source")
 
 
 def overlaps(x: Any, out: Any) -> bool:
     """Whether what arrives might fall on what has not left yet."""
     return isinstance(out, np.ndarray) and np.may_share_memory(x, out)
-
-
-def _peers(source: int) -> tuple[int, ...] | None:
-    return None if source in (MPI.ANY_SOURCE, MPI.PROC_NULL) else (source,)
 
 
 def _tag(tag: int, function: str, least: int) -> int:

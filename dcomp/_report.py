@@ -9,6 +9,13 @@ from typing import Any
 
 from ._layout import format_ranks
 
+_RECEIVES = (
+    "recv",
+    "irecv",
+    "sendrecv",
+    "probe",
+    "recv_object",
+)  # which may wait for anyone
 _TEXTS = 8  # different tracebacks that are printed in full; thousands of ranks may each fail in their own way
 
 
@@ -99,7 +106,9 @@ def wait_report(wait: WaitState, states: Mapping[int, RankState]) -> str:
     """Who is missing in `wait`, and where every rank is; the same text for all ranks that wait there."""
     missing = are_missing(wait, states)
     size = len(states)
-    if missing:
+    if wait.peers is None and wait.function in _RECEIVES:
+        what = f"no rank has sent what is waited for on {wait.name}"
+    elif missing:
         what = f"{format_ranks(missing)} of {size} {'is' if len(missing) == 1 else 'are'} missing on {wait.name}"
     else:
         what = f"all ranks have come, and the data is under way on {wait.name}"

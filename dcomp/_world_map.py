@@ -142,7 +142,11 @@ def _first_fault(node: Any, fault: str) -> str:
 def _start_kernels(*, compiles: bool) -> str:
     """Start numba, and have the compiled functions ready; why they cannot be used, if they cannot."""
     try:
-        from .engine.meeting import knows_arrays  # only here, for it takes numba to start
+        import numba  # only here, for it takes a while to start
+
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return "NUMBA_DISABLE_JIT is set"
+        from .engine.meeting import knows_arrays
         from .kernels import ready
 
         if compiles:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numba
 from numba.core import sigutils
+from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
@@ -21,8 +22,18 @@ _SOURCES = hashlib.blake2b(
 
 
 def _cached(function: Callable, **options: Any) -> Any:
-    dispatcher = numba.njit(cache=True, error_model="numpy", **options)(function)
-    dispatcher._cache._cache_file._source_stamp = _SOURCES
+    config: Any = numba.config
+    disabled = config.DISABLE_JIT  # for users' functions: these do what Python cannot
+    config.DISABLE_JIT = 0
+    try:
+        dispatcher: Any = numba.njit(error_model="numpy", **options)(function)
+    finally:
+        config.DISABLE_JIT = disabled
+    try:
+        dispatcher.enable_caching()
+        dispatcher._cache._cache_file._source_stamp = _SOURCES
+    except RuntimeError:  # numba: no place that can be written; every process compiles for itself
+        pass
     return dispatcher
 
 
@@ -51,7 +62,10 @@ def c_function(signature: Any, *, cached: bool = True) -> Callable:
         if cached:
             for _ in range(2):  # a file is broken, as after a full disk: it is written anew
                 result = make()
-                result.enable_caching()
+                try:
+                    result.enable_caching()
+                except RuntimeError:  # no place that can be written
+                    break
                 result._cache._cache_file._source_stamp = _SOURCES
                 try:
                     result.compile()
@@ -71,6 +85,8 @@ def load_compiled(function: Any, signature: tuple) -> bool:
 
     `function.compile` does the same, but first imports what numba compiles with, which takes three times as long.
     """
+    if isinstance(function._cache, NullCache):
+        return False
     with global_compiler_lock:
         rtsys.initialize(function.targetctx)  # names that compiled code refers to
         try:

@@ -1,7 +1,8 @@
 """The collectives inside `@numba.njit`: the functions and methods of the same names, and the objects they take.
 
 numba learns of them by its entry point ``numba_extensions``, or when the functions are first used. What is imported
-here starts neither MPI nor any module of dcomp that does. A call takes the GIL and makes the Python call of the same
+here starts neither MPI nor any module of dcomp that does. A call like one before is made by compiled code itself
+(`_inline`, `_inline_messages`); any other takes the GIL and makes the Python call of the same
 name (`_bridge`), so both are one implementation, and a rank in Python meets a rank in compiled code. Nothing of the
 process is in the compiled code: objects come as arguments, or are looked up by name when it runs.
 """

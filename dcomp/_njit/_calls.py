@@ -63,7 +63,9 @@ def know_methods(owner: type) -> None:
         def generic_resolve(self, value: types.Type, name: str) -> Any:  # type: ignore[override]
             if name in methods:
                 return types.BoundFunction(methods[name], value)
-            return attributes[name](value) if name in attributes else None
+            if name in attributes:
+                return attributes[name](value)
+            raise TypeError(f"{name}: compiled code does not know it of a {owner.__name__}; use it in Python{place()}.")
 
 
 def _know_method(of: type[types.Type], owner: type, name: str, rule: Rule) -> type[AbstractTemplate]:
@@ -159,7 +161,7 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
 
     call = _Call(context, builder, result, site, this, given)
     if can_be_message(name, result, this, given):
-        message = Message(context, builder, name, this, given)
+        message = Message(context, builder, name, result, this, given)
         said = message.attempt(call.gil, call.place)
         with builder.if_else(builder.icmp_signed("==", said, said.type(DONE)), likely=True) as (done, not_done):
             with done:

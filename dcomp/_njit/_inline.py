@@ -127,8 +127,8 @@ class Inline(Attempt):
         said = cgutils.alloca_once_value(builder, _WORD(UNTRIED))
         result = cgutils.alloca_once_value(builder, _WORD(0))
         # Read once: while this waits, another thread may have the place for another communicator.
-        record, entry = self._of_slot(w.SLOT_RECORD), self._of_slot(w.SLOT_ENTRY)
-        self._what = self._of_slot(w.SLOT_GIVES)
+        record, entry, where = (self._of_slot(one) for one in (w.SLOT_RECORD, w.SLOT_ENTRY, w.SLOT_PLACE))
+        self._what, self._maker = self._of_slot(w.SLOT_GIVES), self._of_slot(w.SLOT_MAKER)
         with builder.if_then(self._is_mine(gil, record)):
             with builder.if_then(self._is_known(record), likely=True):
                 x, y = self._sent(), self._received(place)
@@ -136,7 +136,7 @@ class Inline(Attempt):
                 # There may be no array for the result: then Python makes the call, or has raised an exception.
                 with builder.if_then(builder.icmp_signed("!=", y, _WORD(_NOWHERE)), likely=True):
                     call = self._function(record, w.RECORD_CALL, 4)
-                    builder.store(builder.call(call, [entry, x, self._of_slot(w.SLOT_PLACE), y]), said)
+                    builder.store(builder.call(call, [entry, x, where, y]), said)
         self.result = builder.load(result)
         return builder.load(said), entry
 
@@ -203,11 +203,10 @@ class Inline(Attempt):
             return builder.ptrtoint(make_array(kind)(context, builder, out).data, _WORD)
         y = cgutils.alloca_once_value(builder, _WORD(0))
         with builder.if_then(self._gives(w.GIVES_RESULT), likely=True):
-            maker = self._of_slot(w.SLOT_MAKER)
-            has_maker = builder.icmp_unsigned("!=", maker, _WORD(0))
+            has_maker = builder.icmp_unsigned("!=", self._maker, _WORD(0))
             with builder.if_else(has_maker, likely=False) as (large, little):
                 with large:
-                    builder.store(self._made_by_python(maker, bare, place), y)
+                    builder.store(self._made_by_python(self._maker, bare, place), y)
                 with little:
                     first = w.SLOT_EXTENTS + self._ndim
                     lengths = [self._of_slot(first + axis) for axis in range(bare.ndim)]

@@ -11,7 +11,7 @@ from numba.np.arrayobj import make_array
 from ..kernels import words as w
 from ._inline import Attempt, all_of
 from ._objects import CommunicatorType
-from ._rules import NUMBERS
+from ._rules import NUMBERS, bare_of
 
 _WORD = ir.IntType(64)
 _FUNCTIONS = {"send": w.RECORD_SEND, "recv": w.RECORD_RECEIVE, "sendrecv": w.RECORD_SWAP}
@@ -21,8 +21,8 @@ REFUSED = w.REFUSED
 class Message(Attempt):
     """A `send`, `recv` or `sendrecv`."""
 
-    def __init__(self, context: Any, builder: Any, name: str, this: tuple, given: dict) -> None:
-        self._name, self._given = name, given
+    def __init__(self, context: Any, builder: Any, name: str, result: types.Type, this: tuple, given: dict) -> None:
+        self._name, self._result, self._given = name, result, given
         extents = sum(given[one][0].ndim for one in ("x", "out") if self._is_array(one))
         super().__init__(context, builder, this, w.SLOT_FORM_EXTENTS + extents)
 
@@ -108,7 +108,15 @@ class Message(Attempt):
             builder.store(out, place)
         elif self._number is not None and self._name == "sendrecv":
             kind, _ = self._given["x"]
-            builder.store(context.data_model_manager[kind].from_data(builder, builder.load(self._number)), place)
+            value = context.data_model_manager[kind].from_data(builder, builder.load(self._number))
+            if isinstance(self._result, types.Optional):
+                some, none = (
+                    context.make_optional_value(builder, kind, value),
+                    context.make_optional_none(builder, kind),
+                )
+                is_no_one = builder.icmp_signed("==", self._rank("source"), _WORD(w.NO_ONE))
+                value = builder.select(is_no_one, none, some)
+            builder.store(value, place)
 
 
 def can_be_message(name: str, result: types.Type, this: tuple, given: dict) -> bool:
@@ -129,5 +137,5 @@ def can_be_message(name: str, result: types.Type, this: tuple, given: dict) -> b
     if not (x is None or isinstance(x, (types.Array, *NUMBERS))):
         return False
     if out is None:
-        return name == "send" or (name == "sendrecv" and isinstance(x, NUMBERS) and result == x)
+        return name == "send" or (name == "sendrecv" and isinstance(x, NUMBERS) and bare_of(result) == x)
     return isinstance(out, types.Array) and out.mutable and result == out

@@ -145,9 +145,14 @@ def _received(name: str, given: Given) -> types.Type:
 
 @_returns("sendrecv", starts=False)
 def _exchanged(name: str, given: Given) -> types.Type:
-    """As what is sent, where no `out` tells."""
+    """As what is sent, where no `out` tells; None from no one."""
     x = _the_x(name, given)
-    return _out_or(given, _new(x) if isinstance(x, types.Array) else x)
+    if is_given(given, "out"):
+        return _out_or(given, x)
+    if given.get("source") is types.none:
+        return types.none
+    result = _new(x) if isinstance(x, types.Array) else x
+    return _or_none(result) if isinstance(given["source"], types.Optional) else result
 
 
 @_returns("probe", starts=False)
@@ -215,9 +220,10 @@ def _freed(name: str, given: Given) -> types.Type:
 
 @_returns_only("Communicator", "cart")
 def _grid(name: str, given: Given) -> types.Type:
-    dims = bare_of(given["dims"])
-    if isinstance(dims, types.BaseTuple):
-        return CartType(len(dims))
+    dims: Any = bare_of(given["dims"])
+    lengths = getattr(dims, "types", ())
+    if isinstance(dims, types.BaseTuple) and all(isinstance(types.unliteral(one), types.Integer) for one in lengths):
+        return CartType(len(lengths))
     if dims is not types.none and not isinstance(dims, types.Integer):
         raise TypeError(f"{name}: dims must be an integer or a tuple in compiled code; got {dims}")
     return CartType(1 if isinstance(dims, types.Integer) else 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _DCOMP = Path(__file__).parent.parent
-_FILES = [*_DCOMP.glob("_njit/*.py"), *_DCOMP.glob("kernels/*.py"), _DCOMP / "engine" / "inline.py"]
+_FILES = [path for pattern in ("*.py", "_njit/*.py", "engine/*.py", "kernels/*.py") for path in _DCOMP.glob(pattern)]
 SOURCES = hashlib.blake2b(b"".join(path.read_bytes() for path in sorted(_FILES)), digest_size=8).hexdigest()
 
 

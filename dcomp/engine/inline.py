@@ -44,12 +44,16 @@ class _Kept:
 
     def __init__(self, made: Made, gives_result: bool) -> None:
         self.made, self.address = made, 0
-        self.place = self.maker = None
+        self.place: Any = None
+        self.maker: Any = None
         if gives_result and not made.route.is_small:
             self.maker = partial(made.make, made.shape, made.dtype)
-            if made.copies:
-                self.place = self.maker()
-                self.address = address_of(self.place)
+
+    def make_place(self) -> None:
+        """For a result in memory of the program's: a block of the heap, which lasts as long as the call is kept."""
+        if self.place is None and self.maker is not None and self.made.copies:
+            self.place = self.maker()
+            self.address = address_of(self.place)
 
 
 class Inline:
@@ -96,11 +100,13 @@ class Inline:
             kept = self._kept[made.entry] = _Kept(made, gives == w.GIVES_RESULT)
         # Memory that compiled code has of its own would have to be copied to.
         has_maker = given.get("out") is None and made.route.result_bytes > _MOST and kept.maker is not None
+        if not has_maker:
+            kept.make_place()
         self._misses.pop(slot, None)
         words = [
             self.record, int(self._words[w.RECORD_NUMBER]), made.entry, id(op) if "op" in given else 0,
             given.get("root", 0), given.get("axis", given.get("split_axis", 0)), given.get("concat_axis", 0),
-            int(x is not None), gives, kept.address, id(kept.maker) if has_maker else 0,
+            int(x is not None), gives, 0 if has_maker else kept.address, id(kept.maker) if has_maker else 0,
             *(getattr(x, "shape", ()) if x is not None else (0,) * ndim),
             *(made.shape if gives == w.GIVES_RESULT and not made.route.scalar else ()),
         ]  # fmt: skip

@@ -46,6 +46,7 @@ class KnownCalls:
     def __init__(self, channel: Channel, meeting: Meeting) -> None:
         self.channel, self.meeting = channel, meeting
         self.made: dict[tuple, Made] = {}
+        self._made_before: dict[tuple, Made] = {}  # when there were too many; those that are made again come back
         self.number: Made | None = None  # the last call on a single number
         # The ranks have met for a call of this thread, which is not the one made before; the thread has the turn.
         self.met: tuple[int, Made] | None = None
@@ -103,6 +104,10 @@ class KnownCalls:
             made = self.made.get(key)  # type: ignore[arg-type]
         except TypeError:  # an argument that cannot be one; the ordinary way says so
             return None
+        if made is None and self._made_before:
+            made = self._made_before.pop(key, None)  # type: ignore[arg-type]
+            if made is not None:
+                self._keep(made)
         if made is not None and x is not None and x.dtype is not made.route.x_dtype:
             made.route.recognise(x)
         return made
@@ -115,10 +120,13 @@ class KnownCalls:
             self.number = self._made(None, route)
         if key is None or route.scalar:
             return
-        if len(self.made) >= _KEPT:
-            self.made.clear()
         with suppress(TypeError):  # counts of an odd kind are no key; they go the ordinary way again
-            self.made[key] = self._made(key, route)
+            self._keep(self._made(key, route))
+
+    def _keep(self, made: Made) -> None:
+        if len(self.made) >= _KEPT:
+            self._made_before, self.made = self.made, {}
+        self.made[made.key] = made  # type: ignore[index]
 
     def _made(self, key: tuple | None, route: Any) -> Made:
         return Made(

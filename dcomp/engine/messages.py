@@ -140,6 +140,11 @@ def hold(channel: Channel, message: Message) -> None:
     bisect.insort(channel.held, message, key=lambda one: one.arrival)
 
 
+def peers_of(source: int) -> tuple[int, ...] | None:
+    """The ranks that a receive waits for; None: any."""
+    return None if source == MPI.ANY_SOURCE else (source,)
+
+
 def fits(message: Message, source: int, tag: int) -> bool:
     """Whether a receive from this source and with this tag gets the message."""
     return source in (MPI.ANY_SOURCE, message.source) and tag in (MPI.ANY_TAG, message.tag)

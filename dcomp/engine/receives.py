@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
 from .._calls import call_place
 from . import messages
@@ -62,8 +61,7 @@ class Receive(Request):
     def __init__(self, mail: Mail, function: str, source: int, tag: int, objects: bool, out: np.ndarray | None) -> None:
         super().__init__(mail.channel, function, call_place(_FRAMES))
         self._posted = Posted(mail, function, source, tag, objects, out)
-        if source != MPI.ANY_SOURCE:
-            self._peers = (source,)
+        self._peers = messages.peers_of(source)
 
     def wait(self) -> Any:
         """Wait for the message and return it; see `Request.wait`."""

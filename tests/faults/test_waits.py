@@ -32,6 +32,14 @@ dc.allreduce(1.0)  # HERE
     job.assert_once(r"\[ranks 0-2 of 4 on")
 
 
+def test_no_one_sends(tmp_path):
+    """A receive from anyone is not told to have its data under way."""
+    job = run(tmp_path, "dc.recv()  # HERE\n", env={"DCOMP_TIMEOUT": "1"})
+    assert job.returncode != 0
+    job.assert_once(r"DeadlockError: recv: no rank has sent what is waited for on MPI_COMM_WORLD\. Where the ranks are")
+    job.assert_once(rf"  ranks 0-2: waiting in recv on \S+ at {job.place('HERE')} in <module>")
+
+
 def test_missing_rank_in_a_receive(tmp_path):
     job = run(
         tmp_path,

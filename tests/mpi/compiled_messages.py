@@ -53,6 +53,18 @@ def along_a_line(comm, x, out, turns):
 
 
 @numba.njit(cache=True)
+def of_neighbours(comm, x, turns):
+    """What comes from the neighbour below, the first time and at last: None at the end, whatever is sent."""
+    to = comm.rank + 1 if comm.rank + 1 < comm.size else None
+    back = comm.rank - 1 if comm.rank > 0 else None
+    first = comm.sendrecv(x, to, back)
+    last = first
+    for _ in range(turns):
+        last = comm.sendrecv(x, to, back)
+    return first, last, comm.sendrecv(x, None, None)
+
+
+@numba.njit(cache=True)
 def all_to_the_first(comm, x, out, turns):
     """From whoever comes: the sum of what the first rank gets."""
     total = 0.0

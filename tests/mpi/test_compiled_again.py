@@ -88,6 +88,19 @@ def test_what_is_not_like_the_last_call(world):
             assert_same(result, expected)
 
 
+def test_large_results_without_an_out_take_nothing_else_from_the_heap(world):
+    """A result of every new length was kept beside the one that the call returned."""
+    if not is_without_python(world):
+        pytest.skip("takes shared memory")
+    with together(), world.dup() as comm:
+        x = np.ones(20_000)
+        for _ in range(3):
+            compiled_again.allreduce(comm, x, 3, 0)
+        kept = comm._inline._kept.values()
+        assert comm.size == 1 or any(one.maker is not None for one in kept)
+        assert all(one.place is None for one in kept)
+
+
 def test_more_extents_than_are_kept(world):
     if not is_without_python(world):
         pytest.skip("takes shared memory")

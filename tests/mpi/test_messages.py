@@ -231,6 +231,20 @@ def test_compiled_along_a_line(world, n):
         assert_same(out, np.full(n, float(world.rank - 1)))
 
 
+@pytest.mark.parametrize("n", [None, 3, 30_000])
+def test_compiled_from_no_one_and_without_an_out(world, n):
+    """None comes, as in Python; of a number, too, which compiled code has no other word for."""
+    with together():
+        x = float(world.rank) if n is None else np.full(n, float(world.rank))
+        first, last, nothing = compiled.of_neighbours(world, x, 5)
+        assert nothing is None
+        for got in (first, last):
+            if world.rank == 0:
+                assert got is None
+            else:
+                assert (got == world.rank - 1).all() if n else got == world.rank - 1
+
+
 @pytest.mark.parametrize("n", [1, 30_000])
 def test_compiled_from_any(world, n):
     with together():

@@ -311,6 +311,8 @@ def test_object_received_as_an_array_and_back(world, n):
     [
         (1, 99, 0, ValueError, "dest must be a rank"),
         (1, -5, 0, ValueError, "dest must be a rank"),
+        (1, -1, 0, ValueError, "dest must be a rank"),  # MPI_PROC_NULL of one MPI or the other: None is no one
+        (1, -2, 0, ValueError, "dest must be a rank"),
         (1, 1.5, 0, TypeError, "dest must be an integer"),
         (1, 0, -1, ValueError, "tag must lie between 0 and"),
         (1, 0, 32768, ValueError, "tag must lie between 0 and"),

@@ -1,5 +1,6 @@
 """What numba learns of dcomp, and when; programs that are compiled once."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -112,6 +113,125 @@ def test_one_rank_compiles_and_what_it_uses_is_never_stale(tmp_path):
         done = mpirun(3, tmp_path / "loop.py", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert told in done.stdout, done.stdout
+
+
+_USER = """
+import dcomp as dc
+import numpy as np
+from user import CHOICES, Box, Colour, real, scaled, twice
+
+@dc.jit
+def all_of_them(x):
+    return (
+        np.ones(1).astype(real).itemsize, scaled(x), Colour.RED.value, CHOICES[1](x), Box(x).get(), twice(x)
+    )
+
+result = all_of_them(1.0)
+print(result, sum(all_of_them.stats.cache_hits.values()))
+"""
+_USED = """
+import enum
+import numba
+import numpy as np
+from numba.experimental import jitclass
+from numba.extending import overload
+
+real = np.float{bits}
+
+@numba.vectorize
+def scaled(x):
+    return x * {n}
+
+class Colour(enum.Enum):
+    RED = {n}
+
+@numba.njit
+def one(x):
+    return x
+
+@numba.njit
+def other(x):
+    return x + {n}
+
+CHOICES = one, other
+
+@jitclass([("value", numba.float64)])
+class Box:
+    def __init__(self, value):
+        self.value = value
+
+    def get(self):
+        return self.value + {n}
+
+def doubled(x):
+    raise NotImplementedError
+
+@overload(doubled)
+def compiled(x):
+    return lambda x: x * {n}
+
+@numba.njit
+def twice(x):
+    return doubled(x)
+"""
+
+
+def test_nothing_of_another_file_is_stale(tmp_path):
+    """Not what no function tells of: dtypes, enumerations, classes, tuples of functions, overloads."""
+    (tmp_path / "program.py").write_text(_USER)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    for bits, n, hits in ((32, 10, 0), (32, 10, 1), (64, 20, 0), (64, 20, 1)):
+        (tmp_path / "user.py").write_text(_USED.format(bits=bits, n=n))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "program.py"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = (bits // 8, 1.0 * n, n, 1.0 + n, 1.0 + n, 1.0 * n)
+        assert done.stdout == f"{told} {hits}\n"
+
+
+_UNCACHED = """
+import os
+import dcomp as dc
+import numpy as np
+
+@dc.jit
+def mean(x):
+    return dc.allreduce(x.sum()) / dc.allreduce(x.size)
+
+told = mean(np.full(3, float(dc.rank))), mean(np.full(3, float(dc.rank)))
+if dc.rank == 0:
+    print(told, dc.COMM_WORLD._channel.meeting is not None)
+"""
+
+
+_NO_PLACE = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []  # no place, as numba finds in a system that cannot be written
+
+import dcomp as dc
+from dcomp.kernels import _jit, boxes
+
+function, arguments = boxes.CALLED[0]
+assert not _jit.load_compiled(function, arguments)
+function.compile(arguments)
+print(len(function.signatures), dc.jit(lambda x: x + 1)(1))
+"""
+
+
+def test_without_a_place_for_a_cache():
+    """As in a container that cannot be written: every process compiles."""
+    done = subprocess.run([sys.executable, "-c", _NO_PLACE], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1 2\n"
+
+
+def test_compilation_of_the_users_functions_is_switched_off():
+    """For a debugger: they are Python's; and without dcomp's own, MPI carries the calls."""
+    done = mpirun(2, "-c", _UNCACHED, env={"NUMBA_DISABLE_JIT": "1"}, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(np.float64(0.5), np.float64(0.5)) False\n"
 
 
 def test_jit_without_a_file_and_wrongly_used():
