@@ -8,7 +8,8 @@
 
 # How it is laid out. Left may import right only (import-linter checks it):
 #
-#   __main__ -> _doctor -> random
+#   __main__ -> _doctor
+#     -> random _sorting _statistics -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _stream -> _layers
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
@@ -17,6 +18,9 @@
 #     -> _settings _report _launch _threads -> _table _layout _ghosts _errors _mpirun kernels
 #
 #   random           random numbers of one global stream; _stream: who takes what of it; _draws: what is asked for
+#   _sorting         sort, argsort, unique of arrays that are distributed along their first axis
+#   _statistics      histogram, quantile, median of distributed arrays; _whole: what both need of the ranks
+#   _keys            numbers as unsigned integers in the same order
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
@@ -117,6 +121,8 @@ if TYPE_CHECKING:
         wait_all,
     )
     from ._jit import jit
+    from ._sorting import argsort, sort, unique
+    from ._statistics import histogram, median, quantile
 
     COMM_WORLD: Communicator
     COMM_SELF: Communicator
@@ -129,6 +135,8 @@ __version__ = "0.1.0"
 _LAZY = {
     **dict.fromkeys(("Communicator", "CartComm"), "._communicator"),
     **dict.fromkeys(("empty", "zeros", "empty_like"), "._arrays"),
+    **dict.fromkeys(("sort", "argsort", "unique"), "._sorting"),
+    **dict.fromkeys(("histogram", "quantile", "median"), "._statistics"),
     **dict.fromkeys(
         (
             "block",
