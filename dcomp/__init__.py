@@ -9,7 +9,7 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> random _sorting _statistics -> _whole _keys
+#     -> random _sums _sorting _statistics -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _stream -> _layers
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
@@ -21,6 +21,7 @@
 #   _sorting         sort, argsort, unique of arrays that are distributed along their first axis
 #   _statistics      histogram, quantile, median of distributed arrays; _whole: what both need of the ranks
 #   _keys            numbers as unsigned integers in the same order
+#   _sums            sums, dot products and norms of whole distributed arrays
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from ._jit import jit
     from ._sorting import argsort, sort, unique
     from ._statistics import histogram, median, quantile
+    from ._sums import dot, norm, sum
 
     COMM_WORLD: Communicator
     COMM_SELF: Communicator
@@ -137,6 +139,7 @@ _LAZY = {
     **dict.fromkeys(("empty", "zeros", "empty_like"), "._arrays"),
     **dict.fromkeys(("sort", "argsort", "unique"), "._sorting"),
     **dict.fromkeys(("histogram", "quantile", "median"), "._statistics"),
+    **dict.fromkeys(("sum", "dot", "norm"), "._sums"),
     **dict.fromkeys(
         (
             "block",

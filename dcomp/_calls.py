@@ -6,6 +6,7 @@ makes the same few calls over and over.
 
 import os
 import sys
+from functools import lru_cache
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class Terms:
     __slots__ = (
         "row", "function", "size", "rank", "x_shape", "x_dtype", "out_shape", "out_dtype", "scalar", "op", "root",
         "axis", "axis_given", "concat_axis", "counts_given", "counts", "recv_counts", "shape",
-        "needs_layout", "claim", "routes",
+        "needs_layout", "told", "claim", "routes",
     )  # fmt: skip
 
     row: Collective
@@ -52,6 +53,7 @@ class Terms:
     recv_counts: tuple[int, ...] | None  # of the blocks received (alltoall)
     shape: tuple[int, ...] | None  # of this rank's result, where it is known before the ranks agree
     needs_layout: bool  # what is received depends on the root's layout, or on others' lengths
+    told: tuple[tuple[str, str], ...]  # by a function that is built on this collective, in place of arguments
     claim: Claim
     routes: dict  # how the engine carries the call out, by the verdict of the ranks
 
@@ -126,10 +128,12 @@ def describe(
     concat_axis: Any = 0,
     counts: Any = None,
     recv_counts: Any = None,
+    told: tuple[tuple[str, str], ...] = (),
 ) -> Call:
     """This rank's call, checked by itself; never raises for what the user passed.
 
-    `form` makes the function's name out of the collective's: ``"i{}"``, ``"{}_init"``.
+    `form` makes the function's name out of the collective's: ``"i{}"``, ``"{}_init"``. A function that is built on the
+    collective gives its own name, and in `told` what must be the same on all ranks, as (name, value).
     """
     scalar = False
     try:
@@ -147,6 +151,7 @@ def describe(
             op, root, axis, concat_axis,
             None if counts is None else tuple(counts),
             None if recv_counts is None else tuple(recv_counts),
+            told,
         )  # fmt: skip
         terms = channel.terms.get(key)
         if terms is not None:
@@ -158,7 +163,7 @@ def describe(
     function = form.format(row.name)
     try:
         given = Given(op, root, axis, concat_axis, counts, recv_counts)
-        terms = _work_out(channel.size, channel.rank, row, function, x, out, scalar, given)
+        terms = _work_out(channel.size, channel.rank, row, function, x, out, scalar, given, told)
     except (TypeError, ValueError) as fault:
         return Call(function, None, None, None, fault)
     if key is not None:
@@ -170,6 +175,13 @@ def describe(
     return Call(function, terms, x, out)
 
 
+@lru_cache(1024)
+def told_of(text: str) -> tuple[tuple[str, str], ...]:
+    """``"a: 1, b: 2"`` as pairs."""
+    pairs = [one.partition(": ") for one in text.split(", ")]
+    return tuple((name, value) for name, _, value in pairs)
+
+
 def located(fault: Exception, channel: Any) -> Exception:
     """The same fault, with the rank in its message."""
     fault.args = (f"{str(fault).rstrip('.')} (on rank {channel.rank} of {channel.size}).",)
@@ -177,7 +189,15 @@ def located(fault: Exception, channel: Any) -> Exception:
 
 
 def _work_out(
-    size: int, rank: int, row: Collective, function: str, x: Any, out: Any, scalar: bool, given: Given
+    size: int,
+    rank: int,
+    row: Collective,
+    function: str,
+    x: Any,
+    out: Any,
+    scalar: bool,
+    given: Given,
+    told: tuple[tuple[str, str], ...],
 ) -> Terms:
     """The terms of a call.
 
@@ -186,7 +206,7 @@ def _work_out(
     TypeError, ValueError     For what this rank alone can see to be wrong.
     """
     terms = Terms()
-    terms.row, terms.function, terms.size, terms.rank = row, function, size, rank
+    terms.row, terms.function, terms.size, terms.rank, terms.told = row, function, size, rank, told
     terms.x_shape = terms.x_dtype = terms.out_shape = terms.out_dtype = terms.shape = None
     terms.counts = terms.recv_counts = None
     terms.counts_given = given.counts is not None

@@ -99,12 +99,13 @@ def claim(terms: Any) -> Claim:
     """The claim of a call that is right by itself; `terms` as in `_calls`, all but its claim."""
     row, axis, concat_axis = terms.row, terms.axis, terms.concat_axis
     counts, shape, out_shape = terms.counts, terms.x_shape, terms.out_shape
-    facts = _own_facts(terms)
+    facts = list(terms.told) or _own_facts(terms)
     call = fingerprint(f"{terms.function}{facts}")
     layout, a, b, again = NONE, None, None, False
     header: tuple[int, ...] = ()
     if shape is not None:
-        facts += [("dtype", dtype_text(terms.x_dtype)), ("shape", str(shape))]
+        if not terms.told:
+            facts += [("dtype", dtype_text(terms.x_dtype)), ("shape", str(shape))]
         layout = _layout_fingerprint(row, terms.x_dtype, shape, axis, concat_axis)
         if row.shape is Shape.CONCATENATE:
             a = (shape[axis], shape[axis])

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from math import prod
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from mpi4py import MPI
 
-from . import _halo, _world_map
+from . import _halo, _table, _world_map
 from ._buffers import layout_of
-from ._calls import call_site
+from ._calls import call_site, describe, told_of
 from ._checks import fingerprint, normalise_axis
 from ._collectives import Collectives
 from ._direct import use_direct_calls
@@ -27,7 +27,7 @@ from ._quick_messages import use_shared_messages
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
 from .engine.plans import Plan
-from .engine.requests import run
+from .engine.requests import carry_out, run
 from .engine.segment import node_memory
 
 
@@ -106,6 +106,21 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
 
     def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
         run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
+
+    def _combine(self, x: np.ndarray, function: str, told: str) -> Any:
+        """The sum over the ranks of what a function that is built on it has made of its arguments; collective.
+
+        That function takes part in one exchange, this one, and under its own name: `told`, as in ``"a: 1, b: 2"``, are
+        the facts that must be the same on every rank, and a mismatch speaks of them. Compiled code makes the same call.
+        A rank whose own arguments are wrong calls `_refuse` in the place of it.
+        """
+        return carry_out(self._channel, describe(self._channel, _table.ALLREDUCE, x, form=function, told=told_of(told)))
+
+    def _refuse(self, function: str, fault: Exception) -> NoReturn:
+        """Raise what is wrong with this rank's arguments, and tell the others, who are in their first exchange."""
+        with self._channel.turn(function):
+            self._agree(function, fault)
+        raise fault
 
     def split(self, color: int | None, key: int = 0) -> "Communicator | None":
         """The communicator of the ranks that give the same color; collective.

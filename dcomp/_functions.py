@@ -111,6 +111,11 @@ def exscan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None 
     return (comm or world()).exscan(x, op, out=out)
 
 
+def _combine(x: Any, function: str, told: str, *, comm: Communicator | None = None) -> Any:
+    """`Communicator._combine`, for compiled code where no communicator is named."""
+    return (comm or world())._combine(x, function, told)
+
+
 # Non-blocking
 
 

