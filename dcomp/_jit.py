@@ -1,11 +1,7 @@
 """`dc.jit`: numba's `njit` with a cache that the ranks of a node fill together."""
 
-import fcntl
 import hashlib
-import os
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum
@@ -14,11 +10,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core.caching import FunctionCache
 
-_PAUSE = 0.01  # seconds between two looks at the lock
-_lock: Any = None  # the open file, while this process has it
-_depth = 0
+from .kernels._node_cache import NodeCache, cache_together
+
 _FOREIGN = {"numpy", "numba", "dcomp", "math", "cmath", "builtins", "operator", "random"}  # who change with a version
 
 
@@ -54,28 +48,13 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     if "cache" in options:
         raise TypeError("jit: cache must not be given; it is on. numba.njit compiles without one.")
     dispatcher: Any = numba.njit(**options)(function)
-    if not hasattr(dispatcher, "py_func"):  # NUMBA_DISABLE_JIT: it stays Python's
-        return dispatcher
-    try:
-        dispatcher._cache = _NodeCache(dispatcher.py_func)
-    except RuntimeError:  # numba: no place for a cache
-        return dispatcher
-    compile_it = dispatcher.compile
-
-    def compiled(signature: Any) -> Any:
-        depth = _depth
-        try:
-            return compile_it(signature)
-        finally:
-            while _depth > depth:  # it could not be compiled
-                _unlock()
-
-    dispatcher.compile = compiled
+    if hasattr(dispatcher, "py_func"):  # else NUMBA_DISABLE_JIT is set, and it stays Python's
+        cache_together(dispatcher, _StampedCache)
     return dispatcher
 
 
-class _NodeCache(FunctionCache):
-    """numba's cache; who does not find what it looks for compiles it, and others wait."""
+class _StampedCache(NodeCache):
+    """A cache whose entries are good as long as nothing that the function uses has changed."""
 
     _has_stamp = False
 
@@ -83,49 +62,7 @@ class _NodeCache(FunctionCache):
         if not self._has_stamp:  # not before: what it uses may be defined later
             self._has_stamp = True
             self._cache_file._source_stamp = (self._cache_file._source_stamp, _digest(self._py_func))
-        found = super().load_overload(sig, target_context)
-        if found is None:
-            _wait_for_lock()
-            found = super().load_overload(sig, target_context)
-            if found is not None:
-                _unlock()
-        return found
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # a full disk: what is compiled serves this process
-            super().save_overload(sig, data)
-        _unlock()
-
-
-def _wait_for_lock() -> None:
-    """Take the node's lock: one for all functions, so that two that use each other cannot wait for each other."""
-    global _lock, _depth
-    if _depth == 0:
-        path = os.path.join(tempfile.gettempdir(), f"dcomp-jit-{os.getuid()}.lock")
-        try:
-            _lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError:  # then every rank compiles, as without it
-            _lock = None
-        try:
-            while _lock is not None:  # and not in one call: signals are let in
-                try:
-                    fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(_PAUSE)
-        except BaseException:  # a signal's
-            _depth += 1
-            _unlock()
-            raise
-    _depth += 1
-
-
-def _unlock() -> None:
-    global _lock, _depth
-    _depth -= 1
-    if _depth == 0 and _lock is not None:
-        os.close(_lock)
-        _lock = None
+        return super().load_overload(sig, target_context)
 
 
 def _digest(function: Callable) -> str:

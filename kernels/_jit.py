@@ -14,6 +14,8 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
+from ._node_cache import cache_together
+
 # Compiled code contains what it calls, also from other files: a cache entry is good for these very sources only.
 # numba by itself looks at the file of the outermost function alone.
 _SOURCES = hashlib.blake2b(
@@ -29,11 +31,8 @@ def _cached(function: Callable, **options: Any) -> Any:
         dispatcher: Any = numba.njit(error_model="numpy", **options)(function)
     finally:
         config.DISABLE_JIT = disabled
-    try:
-        dispatcher.enable_caching()
+    if cache_together(dispatcher):  # else every process compiles for itself
         dispatcher._cache._cache_file._source_stamp = _SOURCES
-    except RuntimeError:  # numba: no place that can be written; every process compiles for itself
-        pass
     return dispatcher
 
 

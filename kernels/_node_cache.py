@@ -1,0 +1,83 @@
+"""numba's cache, which the processes of a node fill together: one compiles, and the others load what it has made."""
+
+import fcntl
+import os
+import tempfile
+import time
+from contextlib import suppress
+from typing import Any
+
+from numba.core.caching import FunctionCache
+
+_PAUSE = 0.01  # seconds between two looks at the lock
+_lock: Any = None  # the open file, while this process has it
+_depth = 0
+
+
+class NodeCache(FunctionCache):
+    """The cache of one function; who does not find what it looks for compiles it, and others wait."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            _wait_for_lock()
+            found = super().load_overload(sig, target_context)
+            if found is not None:
+                _unlock()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk: what is compiled serves this process
+            super().save_overload(sig, data)
+        _unlock()
+
+
+def cache_together(dispatcher: Any, kind: type[NodeCache] = NodeCache) -> bool:
+    """Have what numba compiles for a function cached; whether there is a place for a cache that can be written."""
+    try:
+        dispatcher._cache = kind(dispatcher.py_func)
+    except RuntimeError:
+        return False
+    compile_it = dispatcher.compile
+
+    def compiled(signature: Any) -> Any:
+        depth = _depth
+        try:
+            return compile_it(signature)
+        finally:
+            while _depth > depth:  # it could not be compiled
+                _unlock()
+
+    dispatcher.compile = compiled
+    return True
+
+
+def _wait_for_lock() -> None:
+    """Take the node's lock: one for all functions, so that two that use each other cannot wait for each other."""
+    global _lock, _depth
+    if _depth == 0:
+        path = os.path.join(tempfile.gettempdir(), f"dcomp-jit-{os.getuid()}.lock")
+        try:
+            _lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:  # then every rank compiles, as without it
+            _lock = None
+        try:
+            while _lock is not None:  # and not in one call: signals are let in
+                try:
+                    fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+        except BaseException:  # a signal's
+            _depth += 1
+            _unlock()
+            raise
+    _depth += 1
+
+
+def _unlock() -> None:
+    global _lock, _depth
+    _depth -= 1
+    if _depth == 0 and _lock is not None:
+        os.close(_lock)
+        _lock = None
