@@ -9,9 +9,9 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> random _sums _sorting _statistics -> _whole _keys
+#     -> random linalg _sums _sorting _statistics -> _conjugate -> _csr _dense -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
-#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _stream -> _layers
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream -> _layers
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
 #        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
@@ -22,6 +22,8 @@
 #   _statistics      histogram, quantile, median of distributed arrays; _whole: what both need of the ranks
 #   _keys            numbers as unsigned integers in the same order
 #   _sums            sums, dot products and norms of whole distributed arrays
+#   linalg           sparse matrices (_csr), conjugate gradients (_conjugate), dense matrices (_dense); _entries:
+#                    entries of vectors, brought to the ranks that need them
 #   _functions       the public functions; an omitted comm means COMM_WORLD
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
@@ -63,7 +65,7 @@ from ._errors import (
 from ._ops import BAND, BOR, BXOR, LAND, LOR, LXOR, MAX, MAXLOC, MIN, MINLOC, PROD, SUM, Op
 
 if TYPE_CHECKING:
-    from . import random
+    from . import linalg, random
     from ._arrays import empty, empty_like, zeros
     from ._communicator import CartComm, Communicator
     from ._functions import (
@@ -207,7 +209,7 @@ __all__ = [
     *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
-    *("jit", "random"),
+    *("jit", "linalg", "random"),
     *_LAZY,
 ]
 
@@ -224,6 +226,8 @@ def __getattr__(name: str) -> Any:
         value = import_module("._jit", __name__).jit
     elif name == "random":  # the same
         value = import_module(".random", __name__)
+    elif name == "linalg":  # which needs both
+        value = import_module(".linalg", __name__)
     elif name in _LAZY:
         _world_module()
         value = getattr(import_module(_LAZY[name], __name__), name)

@@ -4,7 +4,7 @@ Who sends how much to whom is known before, to both; it is made many times. A me
 a node do without, see `neighbours_here`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,9 +51,11 @@ class Neighbours:
     def _buffer(self, nbytes: int) -> np.ndarray:
         return np.empty(nbytes, np.uint8)
 
-    def move(self) -> Steps:
-        """Move what is in `sent`, on which the ranks have agreed; steps."""
+    def move(self, meanwhile: Callable[[], None] | None = None) -> Steps:
+        """Move what is in `sent`, on which the ranks have agreed, and do something `meanwhile`; steps."""
         requests = self.start()
+        if meanwhile is not None:
+            meanwhile()
         yield lambda: MPI.Request.Testall(requests)
 
     def start(self) -> list[MPI.Request]:

@@ -1,6 +1,6 @@
 """An exchange between neighbours on one node: one of the calls that have been made before, see `known`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,8 @@ class NeighboursHere(Neighbours):
         """The next time it is known by the ranks' tokens."""
         self._entry[w.TOKEN], self._entry[w.EXPECTED] = token_of(claim), self._meeting.combined
 
-    def move(self) -> Steps:
-        """Move what is in `sent`, on which the ranks have agreed; steps."""
+    def move(self, meanwhile: Callable[[], None] | None = None) -> Steps:
+        """Move what is in `sent`, on which the ranks have agreed, and do something `meanwhile`; steps."""
         state, said = self._meeting.state, w.WORKING
 
         def is_carried() -> bool:
@@ -63,7 +63,9 @@ class NeighboursHere(Neighbours):
             abandon(self.sent, self.received)
             raise
         if said == w.ELSEWHERE:
-            yield from super().move()
+            yield from super().move(meanwhile)
+        elif meanwhile is not None:
+            meanwhile()
 
     def run(self, x: Any, out: Any) -> None:
         """The same through MPI, as routes do it for `known`."""
