@@ -65,7 +65,9 @@ def know_methods(owner: type) -> None:
                 return types.BoundFunction(methods[name], value)
             if name in attributes:
                 return attributes[name](value)
-            raise TypeError(f"{name}: compiled code does not know it of a {owner.__name__}; use it in Python{place()}.")
+            if type(value) is CommunicatorType and of is CommunicatorType:  # of others more than one template knows
+                raise TypeError(f"{name}: compiled code does not know it of a communicator; use it in Python{place()}.")
+            return None
 
 
 def _know_method(of: type[types.Type], owner: type, name: str, rule: Rule) -> type[AbstractTemplate]:

@@ -251,7 +251,7 @@ def test_a_missing_rank(world, monkeypatch):
         (lambda comm: dc.allreduce(1.0, comm=3), "allreduce: comm must be a communicator; got"),
         (lambda comm: comm.allreduce(1.0, out=2.0), "allreduce: out must be an array; got float64"),
         (lambda comm: dc.allgather_object(1), "allgather_object: compiled code does not know it; call it in Python"),
-        (lambda comm: comm.allredduce(1), "allredduce: compiled code does not know it of a Communicator; use it in"),
+        (lambda comm: comm.allredduce(1), "allredduce: compiled code does not know it of a communicator; use it in"),
         (lambda comm: comm.cart((1.5, 1)), "cart: dims must be an integer or a tuple in compiled code; got"),
     ],
 )
