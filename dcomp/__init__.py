@@ -9,7 +9,7 @@
 # How it is laid out. Left may import right only (import-linter checks it):
 #
 #   __main__ -> _doctor
-#     -> random linalg _sums _sorting _statistics -> _conjugate -> _csr _dense -> _whole _keys
+#     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream -> _layers
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
@@ -22,6 +22,7 @@
 #   _statistics      histogram, quantile, median of distributed arrays; _whole: what both need of the ranks
 #   _keys            numbers as unsigned integers in the same order
 #   _sums            sums, dot products and norms of whole distributed arrays
+#   fft              Fourier transforms; _axes: arrays cut along another axis
 #   linalg           sparse matrices (_csr), conjugate gradients (_conjugate), dense matrices (_dense); _entries:
 #                    entries of vectors, brought to the ranks that need them
 #   _functions       the public functions; an omitted comm means COMM_WORLD
@@ -65,8 +66,9 @@ from ._errors import (
 from ._ops import BAND, BOR, BXOR, LAND, LOR, LXOR, MAX, MAXLOC, MIN, MINLOC, PROD, SUM, Op
 
 if TYPE_CHECKING:
-    from . import linalg, random
+    from . import fft, linalg, random
     from ._arrays import empty, empty_like, zeros
+    from ._axes import redistribute
     from ._communicator import CartComm, Communicator
     from ._functions import (
         ANY_SOURCE,
@@ -142,6 +144,7 @@ _LAZY = {
     **dict.fromkeys(("sort", "argsort", "unique"), "._sorting"),
     **dict.fromkeys(("histogram", "quantile", "median"), "._statistics"),
     **dict.fromkeys(("sum", "dot", "norm"), "._sums"),
+    "redistribute": "._axes",
     **dict.fromkeys(
         (
             "block",
@@ -209,7 +212,7 @@ __all__ = [
     *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
-    *("jit", "linalg", "random"),
+    *("fft", "jit", "linalg", "random"),
     *_LAZY,
 ]
 
@@ -226,8 +229,8 @@ def __getattr__(name: str) -> Any:
         value = import_module("._jit", __name__).jit
     elif name == "random":  # the same
         value = import_module(".random", __name__)
-    elif name == "linalg":  # which needs both
-        value = import_module(".linalg", __name__)
+    elif name in ("linalg", "fft"):  # which need both
+        value = import_module(f".{name}", __name__)
     elif name in _LAZY:
         _world_module()
         value = getattr(import_module(_LAZY[name], __name__), name)
