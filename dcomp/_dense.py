@@ -1,8 +1,10 @@
 """Products and factorizations of dense matrices by block rows; each rank's own part is computed by NumPy."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import threadpoolctl
 
 from ._buffers import as_array
 from ._checks import dtype_text
@@ -129,9 +131,9 @@ def qr(a: Any, *, comm: Communicator | None = None) -> QR:
     If the columns are linearly independent there is only one such factorization, so it depends on the number of ranks
     no more than rounding does. NaN and infinities spread, as in NumPy's.
 
-    Each rank factorizes blocks of its rows that fit into its cache, and their triangles together; then ranks put their
-    triangles together two by two, in a tree: twice log2(p) exchanges of at most k x k numbers, and a broadcast. Memory:
-    twice that of a, and log2(p) matrices of 2 k x k.
+    Each rank factorizes blocks of its rows that fit into its cache, by one thread, and their triangles together; then
+    ranks put their triangles together two by two, in a tree: twice log2(p) exchanges of at most k x k numbers, and a
+    broadcast. Memory: twice that of a, and log2(p) matrices of 2 k x k.
 
     References
     ----------
@@ -277,9 +279,18 @@ def _qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.linalg.qr(a)
     height, triangles = rows // blocks, blocks * columns
     whole = blocks * height  # the few rows behind are put to the triangles
-    parts, some = np.linalg.qr(a[:whole].reshape(blocks, height, columns))
-    joined, r = _qr(np.concatenate([some.reshape(triangles, columns), a[whole:]]))
-    q = np.empty((rows, joined.shape[1]), a.dtype)
-    np.matmul(parts, joined[:triangles].reshape(blocks, columns, -1), out=q[:whole].reshape(blocks, height, -1))
+    with _libraries().limit(
+        limits=1, user_api="blas"
+    ):  # threads that share a block wait for each other most of the time
+        parts, some = np.linalg.qr(a[:whole].reshape(blocks, height, columns))
+        joined, r = _qr(np.concatenate([some.reshape(triangles, columns), a[whole:]]))
+        q = np.empty((rows, joined.shape[1]), a.dtype)
+        np.matmul(parts, joined[:triangles].reshape(blocks, columns, -1), out=q[:whole].reshape(blocks, height, -1))
     q[whole:] = joined[triangles:]
     return q, r
+
+
+@cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    """What has been loaded that has threads; it takes milliseconds to find."""
+    return threadpoolctl.ThreadpoolController()

@@ -5,6 +5,7 @@ bitwise "or" of what the root has with nothing from the others. Whether the data
 call, so all ranks do alike if their calls agree; if they do not, what has been combined is not looked at.
 """
 
+from collections.abc import Callable
 from functools import cache
 from math import prod
 from typing import Any
@@ -62,9 +63,18 @@ class JointClaims(Claims):
         self._data, self._result = (array[joint.DATA :].view(np.uint8) for array in (mine, agreed))
         self._data_view = memoryview(self._data)  # type: ignore[arg-type]
         self._prepare(mine, agreed, datatype, operation)
+        self._has_put = False
+
+    def begin(self, claim: bytes) -> Callable[[], Any]:
+        """Tell a claim, and what has been put beside it; else nothing of an earlier call's goes along."""
+        if not self._has_put:
+            self._mine[joint.CODE] = joint.NOTHING
+        self._has_put = False
+        return super().begin(claim)
 
     def put(self, call: Any) -> None:
         """Have the next exchange take along what this call gives, if it is one of those."""
+        self._has_put = True
         try:
             self._put(call)
         except Exception as error:  # the others are to hear of it

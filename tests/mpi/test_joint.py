@@ -122,6 +122,14 @@ def test_what_differs_is_told_as_always(nodes):
         assert nodes.allreduce(1) == nodes.size
 
 
+def test_nothing_is_left_of_a_call_that_went_wrong(nodes):
+    """A call that takes nothing along follows one that had, on this rank alone."""
+    with all_raise(dc.CollectiveMismatchError, "same collective"):
+        nodes.allreduce(1) if nodes.rank == 0 else nodes.exchange({})
+    with together():
+        assert nodes.exchange({}) == {}
+
+
 def test_results_are_arrays_of_their_own(nodes):
     with together():
         first = nodes.allreduce(np.ones(4))
