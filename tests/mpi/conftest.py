@@ -19,8 +19,9 @@ import pytest
 
 _HERE = Path(__file__).parent
 
-# A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on.
-os.environ.setdefault("DCOMP_TIMEOUT", "8")
+# A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on. It is no neighbour's failure
+# that it compiles a kernel, on a busy machine, for what no other rank has.
+os.environ.setdefault("DCOMP_TIMEOUT", "40")
 _SECONDS_TO_PRINT = 3.0
 
 
