@@ -25,7 +25,7 @@ from .engine.channel import close_all
 
 _PACKAGE = __name__.partition(".")[0]
 #: The package and what it calls: no lines of the program.
-_BELOW = {_PACKAGE, "numpy", "numba", "mpi4py", *sys.stdlib_module_names}
+_BELOW = {_PACKAGE, "numpy", "numba", "llvmlite", "scipy", "mpi4py", "threadpoolctl", *sys.stdlib_module_names}
 _PRINTED = 1.0  # seconds that the guard may take to print a traceback; then this rank prints it
 _ABORTED = 0.5  # seconds that the guard's order to end the job may take; then this rank ends it unasked
 _INTERRUPTED = 130  # the status of shells for SIGINT

@@ -11,7 +11,7 @@ Every function says what it has done at once, or after a short wait, and has don
 REFUSED: whoever calls it looks after signals, deadlines and MPI meanwhile.
 """
 
-from numba import int64
+from numba import boolean, int64
 
 from . import words as w
 from ._jit import jit, jit_briefly
@@ -434,7 +434,7 @@ CALLED = (
     (is_read, (int64, int64)),
     (look_for, (int64,) * 4),
     (put, (int64,) * 9),
-    (next_record, (int64, int64)),
+    (next_record, (int64, boolean)),
     (drop, (int64, int64)),
     (is_pressed, (int64,)),
 )

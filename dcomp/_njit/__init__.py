@@ -50,10 +50,14 @@ def register() -> None:
 
 
 def _have_numba_look() -> None:
-    """numba looks for what is new when it begins to compile; what comes in the middle of that it has to be shown."""
+    """numba looks for what is new when it begins to compile; what comes in the middle of that it has to be shown.
+
+    Not else: at the start of a job that compiles nothing it would load all that it compiles with, SciPy included.
+    """
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
-    if "_toplevel_target_context" in vars(cpu_target):
+    if global_compiler_lock.is_locked() and "_toplevel_target_context" in vars(cpu_target):
         cpu_target.target_context.refresh()
 
 

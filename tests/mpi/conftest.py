@@ -19,8 +19,8 @@ import pytest
 
 _HERE = Path(__file__).parent
 
-# A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on. It is no neighbour's failure
-# that it compiles a kernel, on a busy machine, for what no other rank has.
+# A rank whose neighbours have failed and left ends its wait, tells so, and the run goes on. That a neighbour compiles a
+# kernel for what no other rank has is no failure, however busy the machine is.
 os.environ.setdefault("DCOMP_TIMEOUT", "40")
 _SECONDS_TO_PRINT = 3.0
 

@@ -471,3 +471,13 @@ def test_many_in_flight(world):
         for tag in reversed(range(2000)):
             assert_same(receives[tag].wait(), np.full(4, tag))
         dc.wait_all(sends)
+
+
+def test_kernels_are_called_with_what_they_were_compiled_for(world):
+    """Another type, such as bool for int64, makes numba start all that it compiles with, in the middle of a program."""
+    if world._channel.mail is None:
+        pytest.skip("takes shared memory")
+    from dcomp.kernels import mail
+
+    with together():
+        assert {function.__name__ for function, _ in mail.CALLED if len(function.signatures) > 1} == set()

@@ -30,8 +30,9 @@ def add(x):
 before = len(os.listdir("/proc/self/task"))
 add(np.zeros(100))
 more = len(os.listdir("/proc/self/task")) - before
-blas = {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
-os.write(1, f"{numba.get_num_threads()} {more} {blas or 'none'}\\n".encode())
+# OpenBLAS itself takes no more than there are CPUs, if it is loaded later.
+blas = max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=0)
+os.write(1, f"{numba.get_num_threads()} {more} {blas}\\n".encode())
 """
 
 
@@ -47,13 +48,13 @@ def told(n, *words, cpus=None, **env):
 def test_ranks_share_the_cpus(words):
     """Before numba is imported and after; numba starts no thread for a rank that has one."""
     one = sorted(os.sched_getaffinity(0))[:1]
-    assert told(2, *words, cpus=set(one)) == ["1 0 {1}"] * 2
+    assert told(2, *words, cpus=set(one)) == ["1 0 1"] * 2
 
 
 def test_threads_that_have_been_started():
     """numba has its threads, and uses the rank's share of them."""
     one = sorted(os.sched_getaffinity(0))[:1]
-    assert told(2, "numba", "started", cpus=set(one)) == ["1 0 {1}"] * 2
+    assert told(2, "numba", "started", cpus=set(one)) == ["1 0 1"] * 2
 
 
 @pytest.mark.parametrize("words", [(), ("numba",)])
@@ -61,11 +62,11 @@ def test_asked_for(words):
     """numba's pool has one thread less: that which calls works, too. (Its threads are of OpenMP, or its own.)"""
     lines = told(2, *words, DCOMP_THREADS="3")
     assert [line.split()[0] for line in lines] == ["3", "3"]
-    assert [line.split()[2] for line in lines] == ["{3}", "{3}"]
+    assert [line.split()[2] for line in lines] == ["3", "3"]
     assert all(2 <= int(line.split()[1]) <= 3 for line in lines)
 
 
 def test_what_the_user_has_set_stays():
     one = sorted(os.sched_getaffinity(0))[:1]
     assert told(1, cpus=set(one), NUMBA_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2")[0].startswith("2 ")
-    assert told(1, cpus=set(one), NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2", DCOMP_THREADS="1") == ["1 0 {1}"]
+    assert told(1, cpus=set(one), NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2", DCOMP_THREADS="1") == ["1 0 1"]
