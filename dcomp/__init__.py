@@ -11,7 +11,7 @@
 #   __main__ -> _doctor
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
-#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream -> _layers
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream -> _layers _exchanges
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
 #        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
@@ -33,6 +33,7 @@
 #   _njit            the collectives in code that numba compiles
 #   _collectives ... signatures and docstrings, one short def per call
 #   _halo            ghost layers: _ghosts tells whose they are, _layers moves them in and out of a buffer
+#   _exchanges       between neighbours, made again and again: what _halo and _entries have in common
 #   _direct          the collectives without checks, straight to MPI
 #   _quick           the collectives of ranks that share a node, made before: one compiled call
 #   _quick_messages  messages between such ranks

@@ -12,11 +12,12 @@ import numpy as np
 
 from ._calls import call_site, located
 from ._checks import FAULTY, Claim, dtype_text, is_agreed, simple_claim
+from ._exchanges import Exchange, make_the_ordinary_way
 from ._explain import Testimony
 from .engine import neighbours
 from .engine.agreement import accuse
-from .engine.channel import Steps, abandon
-from .engine.requests import MISSED, run
+from .engine.channel import Steps
+from .engine.requests import run
 
 _KEPT = 32  # exchanges of one matrix
 
@@ -54,37 +55,21 @@ class Paths(NamedTuple):
         return Paths(sends, receives, each * self.most_sent, each * self.most_received)
 
 
-class _Way:
-    """One exchange, as this rank knows it.
+class _Way(Exchange):
+    """One exchange of entries.
 
     Attributes
     ----------
-    made     How it is known by the ranks' tokens; None where it is not.
     sent, received     The buffers, an entry in each row.
     """
 
     def __init__(self, channel: Any, key: tuple, move: Move, paths: Paths) -> None:
-        self._key, here = key, None
-        self.made: Any = None
         in_bytes = paths.of_bytes(move.dtype.itemsize * prod(move.columns))
-        if channel.meeting is not None and in_bytes.most_sent:
-            from .engine.neighbours_here import make_neighbours_here  # where memory is shared numba has been started
-
-            here = make_neighbours_here(channel, move.function, *in_bytes[:3])
-        self._is_here = here is not None
-        self.way: Any = here or neighbours.Neighbours(channel, move.function, in_bytes.sends, in_bytes.receives)
+        super().__init__(channel, move.function, key, *in_bytes[:3])
         self.sent, self.received = (
             np.ndarray((sum(block.nbytes for block in some.values()), *move.columns), move.dtype, one)
             for some, one in ((paths.sends, self.way.sent), (paths.receives, self.way.received))
         )
-
-    def note_agreement(self, claim: bytes) -> None:
-        """All ranks have made this claim: the next time their tokens tell."""
-        if self._is_here:
-            from .engine.known import Made
-
-            self.way.note_agreement(claim)
-            self.made = Made(self._key, self.way, self.way.entry, None, None, None, False, False)
 
 
 class Entries:
@@ -109,11 +94,9 @@ class Entries:
         def conclude(verdict: bytes | None) -> np.ndarray:
             return run(channel, move.function, self._carry_out(key, move, claim, verdict))
 
-        channel, known = self._channel, self._known
-        if known is not None and move.fault is None and known.have_met_for(key):
-            return known.take_up(move.function, claim.packed, conclude)
-        with channel.turn(move.function):
-            return conclude(self._ask(move, claim))
+        channel, known_key = self._channel, None if move.fault is not None else key
+        function, fault = move.function, move.fault
+        return make_the_ordinary_way(channel, self._known, function, known_key, claim.packed, fault, conclude)
 
     def _alone(self, move: Move) -> np.ndarray:
         if move.fault is not None:
@@ -129,28 +112,10 @@ class Entries:
 
     def _has_made_again(self, way: _Way, move: Move) -> bool:
         """Make the exchange if the ranks know it by their tokens: whether it was made."""
-        channel, known, made = self._channel, self._known, way.made
-        if made is None or channel.unstarted:
+        if not way.can_be_known():
             return False
-        sent, received = way.way.sent, way.way.received
         move.fill(way.sent)
-        try:
-            said = known.call(made.entry, sent, received, None)
-            return not (said and known.go_on(said, made, sent, received) is MISSED)
-        except BaseException:  # on this rank alone: whether the others have met it is not known
-            channel.interrupt(move.function)
-            abandon(sent, received)
-            raise
-
-    def _ask(self, move: Move, claim: Claim) -> bytes | None:
-        """The ranks' verdict; None where it is not asked for. The caller has the turn."""
-        channel = self._channel
-        if channel.is_checked:
-            channel.count_call()
-            return run(channel, move.function, channel.exchange(claim.packed))
-        if move.fault is not None:
-            raise located(move.fault, channel)
-        return None
+        return way.make_again(self._known)
 
     def _carry_out(self, key: tuple, move: Move, claim: Claim, verdict: bytes | None) -> Steps:
         """From the verdict to the end."""

@@ -12,17 +12,18 @@ import numpy as np
 
 from . import _checks
 from ._buffers import as_array, check_out
-from ._calls import call_site, located
+from ._calls import call_site
 from ._checks import FAULTY
 from ._errors import ShapeMismatchError
+from ._exchanges import Exchange, ask, make_the_ordinary_way
 from ._explain import Testimony
 from ._ghosts import Block, Ghosts
 from ._layers import make_layers
 from .engine import neighbours
 from .engine.agreement import accuse, gather_integers
-from .engine.channel import Channel, Steps, abandon
+from .engine.channel import Channel, Steps
 from .engine.plans import Plan
-from .engine.requests import MISSED, run
+from .engine.requests import run
 
 _KEPT = 64  # exchanges of one grid
 
@@ -51,19 +52,16 @@ class _Given:
         self.cells = tuple(one.dtype.itemsize * int(np.prod(one.shape[axes:])) for one in arrays)
 
 
-class _Exchange:
-    """One exchange, as this rank knows it.
+class _Exchange(Exchange):
+    """One exchange of layers.
 
     Attributes
     ----------
     number : int     By which the ranks know it.
-    made     How it is known by the ranks' tokens; None where it is not.
     """
 
     def __init__(self, channel: Channel, function: str, number: int, given: _Given, ghosts: Ghosts) -> None:
         self.number, self.width = number, given.width
-        self.way: Any
-        self.made: Any
         self._sent, self._received = ghosts.sent(channel.rank), ghosts.received(channel.rank)
         sends = {
             rank: neighbours.Block(block.start, ghosts.received(rank)[channel.rank].start, block.nbytes)
@@ -73,27 +71,12 @@ class _Exchange:
             rank: neighbours.Block(block.start, ghosts.sent(rank)[channel.rank].start, block.nbytes)
             for rank, block in self._received.items()
         }
-        self.way, self.made = neighbours.Neighbours(channel, function, sends, receives), None
-        self._is_here = False
-        if channel.meeting is not None:
-            from .engine.neighbours_here import make_neighbours_here  # where memory is shared numba has been started
-
-            here = make_neighbours_here(channel, function, sends, receives, ghosts.most_sent())
-            if here is not None:
-                self.way, self._is_here = here, True
+        super().__init__(channel, function, given.key, sends, receives, ghosts.most_sent())
         self.layers = [self._layers_of(index, one) for index, one in enumerate(given.arrays)]
 
     def _layers_of(self, index: int, array: np.ndarray) -> Any:
-        buffers = (self.way.sent, self.way.received) if self._is_here else None
+        buffers = (self.way.sent, self.way.received) if self.is_here else None
         return make_layers(array, _parts(self._sent, index, array), _parts(self._received, index, array), buffers)
-
-    def note_agreement(self, key: tuple, claim: bytes) -> None:
-        """All ranks have said its number, in this claim: the next time their tokens tell."""
-        if self._is_here:
-            from .engine.known import Made
-
-            self.way.note_agreement(claim)
-            self.made = Made(key, self.way, self.way.entry, None, None, None, False, False)
 
     def fits(self, arrays: Sequence[Any]) -> bool:
         """Whether these are arrays such as it was made for; then what they send is in the buffer."""
@@ -141,7 +124,8 @@ class Halos:
         if self._has_made_again(self._last, arrays, width):
             return
         given, fault = self._checked("halo", arrays, width)
-        known, exchange = self._known, None if given is None else self._exchanges.get(given.key)
+        key = None if given is None else given.key
+        exchange = self._exchanges.get(key) if key is not None else None
         if exchange is not self._last and self._has_made_again(exchange, arrays, width):
             self._last = exchange
             return
@@ -150,11 +134,7 @@ class Halos:
         def conclude(verdict: bytes | None) -> None:
             self._last = run(self._channel, "halo", self._carry_out(given, fault, packed, verdict))
 
-        if known is not None and given is not None and known.have_met_for(given.key):
-            known.take_up("halo", packed, conclude)
-            return
-        with self._channel.turn("halo"):
-            conclude(self._ask("halo", packed, fault))
+        make_the_ordinary_way(self._channel, self._known, "halo", key, packed, fault, conclude)
 
     def plan(self, array: Any, width: Any) -> Plan:
         """The same as a plan."""
@@ -163,27 +143,17 @@ class Halos:
         given, fault = self._checked(function, arrays, width)
         packed = self._claim(function, given, fault, None)
         with channel.turn(function):
-            verdict = self._ask(function, packed, fault)
+            verdict = ask(channel, function, packed, fault)
             exchange = run(channel, function, self._agree(function, given, fault, verdict))
             rounds = exchange.way.rounds()
         return Plan(function, _Rounds(exchange, arrays, rounds), None, gives_back=True)
 
     def _has_made_again(self, exchange: _Exchange | None, arrays: Sequence[Any], width: Any) -> bool:
         """Make the call if it has been made before, and the ranks know it by their tokens: whether it was made."""
-        channel, known = self._channel, self._known
-        if exchange is None or exchange.made is None or width != exchange.width or channel.unstarted:
+        if exchange is None or not exchange.can_be_known() or width != exchange.width:
             return False
-        if not exchange.fits(arrays):
+        if not (exchange.fits(arrays) and exchange.make_again(self._known)):
             return False
-        made, sent, received = exchange.made, exchange.way.sent, exchange.way.received
-        try:
-            said = known.call(made.entry, sent, received, None)
-            if said and known.go_on(said, made, sent, received) is MISSED:
-                return False
-        except BaseException:  # on this rank alone: whether the others have met it is not known
-            channel.interrupt("halo")
-            abandon(sent, received)
-            raise
         exchange.unpack(arrays)
         return True
 
@@ -215,21 +185,11 @@ class Halos:
         number = 0 if exchange is None else exchange.number
         return _checks.pack(_checks.fingerprint(f"{function}{given.facts}"), a=(number, number))
 
-    def _ask(self, function: str, packed: bytes, fault: Exception | None) -> bytes | None:
-        """The ranks' verdict; None where it is not asked for. The caller has the turn."""
-        channel = self._channel
-        if channel.is_checked:
-            channel.count_call()
-            return run(channel, function, channel.exchange(packed))
-        if fault is not None:
-            raise located(fault, channel)
-        return None
-
     def _carry_out(self, given: Any, fault: Exception | None, packed: bytes, verdict: bytes | None) -> Steps:
         """From the verdict to the end."""
         exchange = yield from self._agree("halo", given, fault, verdict)
         if verdict is not None and packed == self._claim("halo", given, None, exchange):  # all have said its number
-            exchange.note_agreement(given.key, packed)
+            exchange.note_agreement(packed)
         exchange.pack(given.arrays)
         yield from exchange.way.move()
         exchange.unpack(given.arrays)
