@@ -9,20 +9,19 @@ round, with the order statistics around it. Set the threads of BLAS to one where
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from batches import median_with_bounds
+from machine import describe_run
 from text import parse_names
 
 import dcomp as dc
 from dcomp.kernels import exact
 
 ROUND_SECONDS = 5e-3  # of one contender in one round, at least
-DOUBLE = exact.format_of(np.float64)
 DOUBLE = exact.format_of(np.float64)
 IN_CACHE, FROM_MEMORY = 1 << 14, 1 << 25  # elements of 8 bytes: 128 KiB, 256 MiB
 
@@ -98,30 +97,6 @@ def batch(function: Callable[..., object], arguments: tuple, calls: int) -> floa
     for _ in range(calls):
         function(*arguments)
     return (time.perf_counter() - start) / calls
-
-
-def describe_run() -> dict:
-    """What every line says of its run."""
-    import numba
-
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "dcomp": dc.__version__,
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-    }
-
-
-def processor() -> str:
-    """Its name, as the system has it."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def run_cases(cases: list[Case], rounds: int) -> Iterator[dict]:

@@ -1,0 +1,17 @@
+"""The NAS Parallel Benchmarks give the results of their specification, at any number of ranks."""
+
+from pathlib import Path
+
+import pytest
+from launch import mpirun
+
+RUN = Path(__file__).parents[2] / "benchmarks" / "npb" / "run.py"
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("name", [])
+def test_class_s_is_verified(name, ranks, tmp_path):
+    done = mpirun(ranks, RUN, "--benchmarks", name, "--classes", "S", timeout=200, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{name.upper()} class S, {ranks} ranks" in done.stdout
+    assert "NOT VERIFIED" not in done.stdout
