@@ -58,11 +58,11 @@ def survey(world: MPI.Intracomm) -> str | None:
     _own_threads = mine.threads or _threads.share_out(rooms, node.rank)
     _threads.use(_own_threads, is_asked_for=mine.threads is not None)
     _why_not = "DCOMP_ENGINE=mpi" if mine.engine == "mpi" else fault or ""
-    if not _why_not and world.size > 1:
+    if not _why_not:
         neighbours = node.Split(group, node.rank)
         _why_not = _have_kernels(neighbours, are_several=len(set(_nodes)) > 1)
         _has_kernels = not _why_not
-        if _has_kernels and neighbours.size > 1:
+        if _has_kernels:
             _segment, _why_not = _share_memory(neighbours, mine)
         neighbours.Free()
     node.Free()
@@ -180,7 +180,7 @@ def segment() -> Any:
 def sharing() -> str:
     """How much memory each rank shares with its node, or why it shares none."""
     if _segment is None:
-        return f"no shared memory: {_why_not or 'one rank'}"
+        return f"no shared memory: {_why_not}"
     return f"{_segment.heap >> 20} MiB of shared memory per rank at most"
 
 
@@ -202,7 +202,7 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
         if fault is not None:
             raise SettingError(fault)
         return Channel(comm, name, own, _spins)
-    if settings().engine == "mpi" or comm.size == 1:
+    if settings().engine == "mpi":
         return Channel(comm, name, settings(), _spins)
     nodes = [_nodes[rank] for rank in ranks]
     if len(set(nodes)) == 1:

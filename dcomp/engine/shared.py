@@ -353,6 +353,11 @@ def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
         rows[:, w.SENDS] = rows[:, w.RECEIVES] = total
         rows[1 - terms.rank, w.LENGTH if terms.rank == 0 else w.ARRIVING] = total
         return total, total
+    if terms.size == 1 and terms.row.name != "exscan":  # what one rank has is what all have
+        total = prod(terms.x_shape or ()) * item
+        entry[w.KIND], entry[w.RULE], entry[w.SAME], entry[w.WEIGHT] = w.MOVE, w.ALL, 1, total
+        rows[0, [w.SENDS, w.RECEIVES, w.LENGTH, w.ARRIVING]] = total
+        return total, total
     function = fold_function(terms.op, route.native)
     if function is None or item > w.PIECE:
         return None

@@ -51,6 +51,8 @@ def counted(monkeypatch):
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_is_the_way_taken(world, name, counted):
+    if name == "bcast" and world.size == 1:
+        pytest.skip("the one rank has the array")
     with together():
         case = case_for(name, world, example_draw(shape=(6, 6), uneven=False, seed=77))
         result = getattr(world, name)(**case.arguments[world.rank])
