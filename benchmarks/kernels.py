@@ -2,77 +2,24 @@
 
     taskset -c 0 python benchmarks/kernels.py --output kernels.jsonl      # --cases sum,dot  --rounds 31
 
-A case is a row of `CASES`: a name, what dcomp does and what the reference does with the same arguments, how these are
-made of a number of elements, and which numbers. Reading a line of the results: median of the ratios of both, round by
-round, with the order statistics around it. Set the threads of BLAS to one where one core is to be compared.
+A case is a row of `CASES` in `kernels_cases.py`: a name, what dcomp does and what the reference does with the same
+arguments, how these are made of a number of elements, and which numbers. Reading a line of the results: median of the
+ratios of both, round by round, with the order statistics around it. Set the threads of BLAS to one where one core is to
+be compared.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from batches import median_with_bounds
+from kernels_cases import CASES, Case
 from machine import describe_run
 from text import parse_names
 
-import dcomp as dc
-from dcomp.kernels import exact
-
 ROUND_SECONDS = 5e-3  # of one contender in one round, at least
-DOUBLE = exact.format_of(np.float64)
-IN_CACHE, FROM_MEMORY = 1 << 14, 1 << 25  # elements of 8 bytes: 128 KiB, 256 MiB
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is compared: two functions of the arguments that `make` makes."""
-
-    name: str
-    run: Callable[..., object]
-    reference: Callable[..., object]
-    make: Callable[[int], tuple]
-    sizes: tuple[int, ...] = (IN_CACHE, FROM_MEMORY)
-    most: tuple[float, ...] = ()  # ratios that are the goal, one for each size
-
-
-def normals(count: int) -> Callable[[int], tuple]:
-    """Arguments: so many arrays of normal random numbers."""
-    return lambda n: tuple(np.random.default_rng(i).normal(size=n) for i in range(count))
-
-
-def exact_sum(x: np.ndarray) -> object:
-    """The reproducible sum."""
-    return dc.sum(x, reproducible=True, comm=dc.COMM_SELF)
-
-
-def exact_dot(x: np.ndarray, y: np.ndarray) -> object:
-    """The reproducible dot product."""
-    return dc.dot(x, y, reproducible=True, comm=dc.COMM_SELF)
-
-
-def sum_kernel(x: np.ndarray) -> object:
-    """The same without the public function around it."""
-    state = exact.zeros_for(1)[0]
-    exact.add_sum(state, x)
-    return exact.rounded(state, *DOUBLE)
-
-
-def dot_kernel(x: np.ndarray, y: np.ndarray) -> object:
-    """The same without the public function around it."""
-    state = exact.zeros_for(1)[0]
-    exact.add_dot(state, x, y)
-    return exact.rounded(state, *DOUBLE)
-
-
-CASES = (
-    Case("sum, exact: kernel", sum_kernel, np.sum, normals(1), most=(4.0, 1.5)),
-    Case("dot, exact: kernel", dot_kernel, np.dot, normals(2), most=(3.0, 3.0)),
-    Case("sum, exact", exact_sum, np.sum, normals(1), most=(4.0, 1.5)),
-    Case("dot, exact", exact_dot, np.dot, normals(2), most=(3.0, 3.0)),
-)
 
 
 def measure(case: Case, n: int, rounds: int) -> dict:

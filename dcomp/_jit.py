@@ -100,8 +100,9 @@ def _told(value: Any) -> str:
         return f"{value.dtype} {value.shape}"
     if isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype | Enum | None):
         return f"{type(value).__name__} {value!r}"
-    if isinstance(value, numba.types.Type):
-        return str(value)
+    kind = getattr(value, "_numba_type_", value)  # that of a stencil has its weights
+    if isinstance(kind, numba.types.Type) and not isinstance(kind, numba.types.Callable):
+        return str(kind)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 

@@ -196,12 +196,18 @@ def copy_requested(target, source, nbytes):
 
 
 @jit
-def copy_streamed(target, source, nbytes):
-    """Copy past the caches; complete when it returns."""
+def copy_past(target, source, nbytes):
+    """Copy past the caches; complete after a `drain`."""
     head = min(-target & 63, nbytes)
     copy(target, source, head)
     lines = (nbytes - head) & ~63
     _stream_lines(target + head, source + head, lines)
-    drain()
     done = head + lines
     copy(target + done, source + done, nbytes - done)
+
+
+@jit
+def copy_streamed(target, source, nbytes):
+    """Copy past the caches; complete when it returns."""
+    copy_past(target, source, nbytes)
+    drain()

@@ -18,6 +18,8 @@ class NodeCache(FunctionCache):
     """The cache of one function; who does not find what it looks for compiles it, and others wait."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if not _is_cached(sig):
+            return None
         found = super().load_overload(sig, target_context)
         if found is None:
             _wait_for_lock()
@@ -27,9 +29,16 @@ class NodeCache(FunctionCache):
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        if not _is_cached(sig):
+            return
         with suppress(OSError):  # a full disk: what is compiled serves this process
             super().save_overload(sig, data)
         _unlock()
+
+
+def _is_cached(sig: Any) -> bool:
+    """Whether the types of the arguments mean the same in another process."""
+    return all(getattr(kind, "is_cached", True) for kind in getattr(sig, "args", sig))
 
 
 def cache_together(dispatcher: Any, kind: type[NodeCache] = NodeCache) -> bool:

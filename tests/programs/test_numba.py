@@ -118,7 +118,17 @@ def test_one_rank_compiles_and_what_it_uses_is_never_stale(tmp_path):
 _USER = """
 import dcomp as dc
 import numpy as np
-from user import CHOICES, Box, Colour, real, scaled, twice
+from dcomp.kernels import stencil
+from user import CHOICES, POINT, WEIGHTS, Box, Colour, real, scaled, twice
+
+@dc.jit
+def cells(x):
+    weighted, computed = np.zeros((3, 3)), np.zeros((3, 3))
+    stencil.apply(weighted, np.ones((3, 3)), WEIGHTS)
+    stencil.apply(computed, np.ones((3, 3)), POINT)
+    return weighted[1, 1], computed[1, 1]
+
+print(cells(1.0), sum(cells.stats.cache_hits.values()))
 
 @dc.jit
 def all_of_them(x):
@@ -135,8 +145,11 @@ import numba
 import numpy as np
 from numba.experimental import jitclass
 from numba.extending import overload
+from dcomp.kernels.stencil import Point, Weights
 
 real = np.float{bits}
+WEIGHTS = Weights(np.full((3, 3), {n}))
+POINT = Point(lambda u: u[0, 1] * {n}, 1)
 
 @numba.vectorize
 def scaled(x):
@@ -177,7 +190,7 @@ def twice(x):
 
 
 def test_nothing_of_another_file_is_stale(tmp_path):
-    """Not what no function tells of: dtypes, enumerations, classes, tuples of functions, overloads."""
+    """Not what no function tells of: dtypes, enumerations, classes, tuples of functions, overloads, stencils."""
     (tmp_path / "program.py").write_text(_USER)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     for bits, n, hits in ((32, 10, 0), (32, 10, 1), (64, 20, 0), (64, 20, 1)):
@@ -188,7 +201,7 @@ def test_nothing_of_another_file_is_stale(tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         told = (bits // 8, 1.0 * n, n, 1.0 + n, 1.0 + n, 1.0 * n)
-        assert done.stdout == f"{told} {hits}\n"
+        assert done.stdout == f"{(9.0 * n, 1.0 * n)} {hits}\n{told} {hits}\n"
 
 
 _UNCACHED = """

@@ -1,0 +1,381 @@
+"""What `stencil` is compiled of: the types of stencils, the neighbourhood that a function sees, and pieces of rows.
+
+Weights become vectors, which are written at once. What a function of the user's computes goes to a line, a buffer in
+the first cache: there no other array can be, so nothing keeps its loop from being vectorised.
+"""
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_builtin, lower_constant
+from numba.core.typing.templates import AbstractTemplate, infer, signature
+from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+
+_INT, _BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
+_VECTOR = 64  # bytes
+ROWS = 2  # computed at a time: the rows between are brought to the first cache once for both
+LINE = 2048  # bytes of a line, which with what is read for it fits the first cache
+
+
+class StencilType(types.Opaque):
+    """`width`: how far neighbours are away."""
+
+    width: int
+
+
+class WeightsType(StencilType):
+    """Weights are a part of the type, so code is compiled, and cached, for each stencil.
+
+    Attributes
+    ----------
+    taps : tuple of (offsets, weight)     Those that are not zero.
+    """
+
+    def __init__(self, taps: tuple, dimensions: int) -> None:
+        self.taps, self.dimensions = taps, dimensions
+        self.width = max((abs(step) for offsets, _ in taps for step in offsets), default=0)
+        super().__init__(f"Weights({dimensions}, {taps})")
+
+
+class PointType(StencilType):
+    """Of a function; its dispatcher is of this process, so the cache has no use of the type."""
+
+    is_cached = False
+
+    def __init__(self, dispatcher: Any, width: int) -> None:
+        self.function, self.width = numba.typeof(dispatcher), width
+        self._kept = dispatcher  # so that no other has its id
+        super().__init__(f"Point({dispatcher.py_func.__qualname__}, {width})")
+
+    @property
+    def key(self) -> tuple:
+        return self.name, id(self._kept)
+
+
+@register_model(WeightsType)
+@register_model(PointType)
+class _Nothing(models.OpaqueModel):
+    pass
+
+
+@unbox(StencilType)
+def _unbox(of, value, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+@lower_constant(StencilType)
+def _constant(context, builder, of, value):
+    return context.get_dummy_value()
+
+
+class Neighbourhood(types.Type):
+    """A cell and those around it: ``u[0, 0]`` is the cell, ``u[-1, 0]`` the one before it along the first axis."""
+
+    def __init__(self, dtype: types.Type, dimensions: int, width: int) -> None:
+        self.dtype, self.dimensions, self.width = dtype, dimensions, width
+        super().__init__(f"Neighbourhood({dtype}, {dimensions}, {width})")
+
+
+@register_model(Neighbourhood)
+class _NeighbourhoodModel(models.StructModel):
+    def __init__(self, manager, of):
+        members = [("data", types.CPointer(of.dtype)), ("strides", types.UniTuple(types.int64, of.dimensions))]
+        super().__init__(manager, of, members)
+
+
+@infer
+class _Neighbour(AbstractTemplate):
+    key = "static_getitem"
+
+    def generic(self, args, kws):
+        of, index = args
+        if not isinstance(of, Neighbourhood):
+            return None
+        steps = index if isinstance(index, tuple) else (index,)
+        if len(steps) != of.dimensions or not all(isinstance(step, int) and abs(step) <= of.width for step in steps):
+            raise TypingError(
+                f"a neighbour must be given by {of.dimensions} whole numbers from {-of.width} to {of.width}, "
+                f"the width of the stencil; got {index}."
+            )
+        return signature(of.dtype, *args)
+
+
+@lower_builtin("static_getitem", Neighbourhood, types.Any)
+def _neighbour(context, builder, signature, values):
+    of, steps = signature.args[0], values[1] if isinstance(values[1], tuple) else (values[1],)
+    around = cgutils.create_struct_proxy(of)(context, builder, values[0])
+    place = _moved(builder, builder.bitcast(around.data, _BYTES), steps, cgutils.unpack_tuple(builder, around.strides))
+    return context.unpack_value(builder, of.dtype, builder.bitcast(place, around.data.type))
+
+
+def _moved(builder, pointer, steps, strides):
+    """A pointer to a byte, moved along some axes; as pointers, so that LLVM knows of which array it is."""
+    for step, stride in zip(steps, strides):
+        pointer = builder.gep(pointer, [builder.mul(stride, step if isinstance(step, ir.Value) else _INT(step))])
+    return pointer
+
+
+@intrinsic
+def width_of(typingctx, stencil):
+    """How far neighbours are away."""
+
+    def generate(context, builder, signature, values):
+        return _INT(stencil.width)
+
+    return types.int64(stencil), generate
+
+
+@intrinsic
+def fits(typingctx, out, x):
+    """Whether all arrays are of one shape, and their rows lie together."""
+
+    def generate(context, builder, signature, values):
+        arrays = [(out, values[0]), *_arrays(builder, x, values[1])]
+        made = [(kind, context.make_array(kind)(context, builder, value)) for kind, value in arrays]
+        extents = cgutils.unpack_tuple(builder, made[0][1].shape)
+        result = ir.Constant(ir.IntType(1), 1)
+        for kind, array in made:
+            size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+            stride = cgutils.unpack_tuple(builder, array.strides)[-1]
+            result = builder.and_(result, builder.icmp_signed("==", stride, stride.type(size)))
+            for own, extent in zip(cgutils.unpack_tuple(builder, array.shape), extents):
+                result = builder.and_(result, builder.icmp_signed("==", own, extent))
+        return result
+
+    return types.boolean(out, x), generate
+
+
+def _arrays(builder, of, value):
+    return [pair for pair in zip(_parts(of), _values(builder, of, value)) if isinstance(pair[0], types.Array)]
+
+
+def _parts(of):
+    """The types of a tuple, or the type."""
+    return list(getattr(of, "types", [of]))
+
+
+def _values(builder, of, value):
+    if not isinstance(of, types.BaseTuple):
+        return [value]
+    return [builder.extract_value(value, i) for i in range(len(_parts(of)))]
+
+
+def _place(context, builder, kind, value, indices):
+    """The pointer to an element, and the strides."""
+    array = context.make_array(kind)(context, builder, value)
+    strides = cgutils.unpack_tuple(builder, array.strides)
+    return _moved(builder, builder.bitcast(array.data, _BYTES), indices, strides), strides
+
+
+@intrinsic
+def address_of_cell(typingctx, array, place, start):
+    """The address of ``array[*place, start]``."""
+
+    def generate(context, builder, signature, values):
+        indices = [*cgutils.unpack_tuple(builder, values[1]), values[2]]
+        return builder.ptrtoint(_place(context, builder, array, values[0], indices)[0], _INT)
+
+    return types.int64(array, place, types.int64), generate
+
+
+@intrinsic
+def compute_line(typingctx, out, x, stencil, place, start, count):
+    """The address of a line, and in it `count` cells of ``out[*place, start:]``, by calling a function for each."""
+    parts = _parts(x)
+    seen = [Neighbourhood(one.dtype, one.ndim, stencil.width) if isinstance(one, types.Array) else one for one in parts]
+    called = typingctx.resolve_function_type(stencil.function, tuple(seen), {})
+
+    def generate(context, builder, signature, values):
+        indices = [*cgutils.unpack_tuple(builder, values[3]), values[4]]
+        element = context.get_data_type(out.dtype)
+        line = cgutils.alloca_once(builder, element, size=LINE // context.get_abi_sizeof(element))
+        line.align = _VECTOR
+        given = _values(builder, x, values[1])
+        places = [
+            None if around is kind else _place(context, builder, kind, value, indices)
+            for kind, value, around in zip(parts, given, seen)
+        ]
+        function = context.get_function(stencil.function, called)
+        context.add_linking_libs(getattr(function, "libs", ()))
+        with cgutils.for_range(builder, values[5]) as loop:
+            arguments = []
+            for kind, value, around, cell in zip(parts, given, seen, places):
+                if cell is None:
+                    arguments.append(value)
+                    continue
+                base = builder.bitcast(cell[0], context.get_data_type(kind.dtype).as_pointer())
+                around = cgutils.create_struct_proxy(around)(context, builder)
+                around.data = builder.gep(base, [loop.index])
+                around.strides = context.make_tuple(builder, types.UniTuple(types.int64, kind.ndim), cell[1])
+                arguments.append(around._getvalue())
+            result = function(builder, arguments)
+            result = context.cast(builder, result, called.return_type, out.dtype)
+            context.pack_value(builder, out.dtype, result, builder.gep(line, [loop.index]))
+        return builder.ptrtoint(line, _INT)
+
+    return types.int64(out, x, stencil, place, types.int64, types.int64), generate
+
+
+def _weigher(rows):
+    """A function for so many rows at a time, neighbours along the first axis: what they share is loaded once."""
+
+    @intrinsic
+    def weigh(typingctx, out, x, stencil, place, start, count):
+        """Write `count` cells of ``out[*place, start:]``, and of the other rows, the sums by weights.
+
+        What stands across the row is summed first, once for all neighbours along the row that weigh it alike, such as
+        the nine cells on either side of a cube; and what has the same weight is added before it is multiplied.
+        """
+        if not isinstance(x, types.Array) or x.dtype != out.dtype or x.ndim != stencil.dimensions:
+            raise TypingError(
+                f"apply: x must be one array of the dtype of out, {out.dtype}, with {stencil.dimensions} axes as the "
+                f"weights; got {x}."
+            )
+        if not isinstance(x.dtype, types.Float | types.Complex):
+            raise TypingError(f"apply: weights are for floating-point numbers; got an array of {x.dtype}.")
+
+        def generate(context, builder, signature, values):
+            real = context.get_value_type(getattr(x.dtype, "underlying_float", x.dtype))
+            parts = 2 if isinstance(x.dtype, types.Complex) else 1
+            size = context.get_abi_sizeof(real)
+            indices = [*cgutils.unpack_tuple(builder, values[3]), values[4]]
+            source = _Rows(builder, real, *_place(context, builder, x, values[1], indices))
+            target = _Rows(builder, real, *_place(context, builder, out, values[0], indices))
+            count = builder.mul(values[5], _INT(parts))
+            lanes, reach = _VECTOR // size, stencil.width * parts
+            plans = [_plan(source, stencil, row, parts, LINE // size + 2 * reach) for row in range(rows)]
+            buffers = [buffer for _, among in plans for buffer in among]
+            if buffers:
+                longer = builder.add(count, _INT(2 * reach))
+                _in_vectors(
+                    builder, [base for base, _ in buffers], longer, lanes, source.adder([s for _, s in buffers])
+                )
+            bases = [target.base((row,)) for row in range(rows)]
+            _in_vectors(builder, bases, count, lanes, source.adder([one for one, _ in plans]))
+            return context.get_dummy_value()
+
+        return types.void(out, x, stencil, place, types.int64, types.int64), generate
+
+    return weigh
+
+
+class _Rows:
+    """Rows of an array around a piece of one; `loaded` are the vectors that are at hand."""
+
+    def __init__(self, builder, real, place, strides):
+        self.builder, self.real, self.place, self.strides = builder, real, place, strides
+        self.loaded: dict = {}
+
+    def base(self, offsets):
+        """The pointer to the piece so many rows away."""
+        return self.builder.bitcast(_moved(self.builder, self.place, offsets, self.strides), self.real.as_pointer())
+
+    def reader(self, offsets):
+        """A function that loads a vector of the row so many rows away."""
+        base = self.base(offsets)
+
+        def read(place, step, lanes):
+            if (offsets, step) not in self.loaded:
+                there = self.builder.add(place, _INT(step))
+                self.loaded[offsets, step] = _load(self.builder, base, there, lanes)
+            return self.loaded[offsets, step]
+
+        return read
+
+    def adder(self, sums):
+        """A function for the body of a loop, which makes vectors of sums."""
+
+        def add(place, lanes):
+            self.loaded.clear()
+            return [one.vector(place, lanes) for one in sums]
+
+        return add
+
+
+class _Sum:
+    """What is to be added: for each weight functions that load, and how far along the row."""
+
+    def __init__(self, builder, real):
+        self.builder, self.real = builder, real
+        self.terms: dict = {}
+
+    def append(self, weight, read, step):
+        self.terms.setdefault(weight, []).append((read, step))
+
+    def vector(self, place, lanes):
+        products = []
+        for weight, readers in self.terms.items():
+            total = _added(self.builder, [read(place, step, lanes) for read, step in readers])
+            factor = ir.Constant(total.type, [weight] * lanes)
+            products.append(total if weight == 1 else self.builder.fmul(factor, total))
+        return _added(self.builder, products or [ir.Constant(ir.VectorType(self.real, lanes), [0.0] * lanes)])
+
+
+def _plan(source, stencil, row, parts, most):
+    """What a row is the sum of; and the buffers that are filled before, with the sums that go there."""
+    builder, real, reach = source.builder, source.real, stencil.width * parts
+    columns: dict = {}  # what stands across the row, by steps along it
+    for (first, *offsets, step), weight in stencil.taps:
+        columns.setdefault(step * parts, []).append((weight, (first + row, *offsets)))
+    is_box = sum(len(column) > 1 for column in columns.values()) > 1
+    whole, buffers = _Sum(builder, real), {}
+    for step, column in columns.items():
+        if not is_box or len(column) == 1:
+            for weight, offsets in column:
+                whole.append(weight, source.reader(offsets), step)
+            continue
+        if tuple(column) not in buffers:
+            base, across = cgutils.alloca_once(builder, real, size=most), _Sum(builder, real)
+            base.align = _VECTOR
+            for weight, offsets in column:
+                across.append(weight, source.reader(offsets), -reach)
+            buffers[tuple(column)] = base, across
+        whole.append(1.0, _buffer_reader(builder, buffers[tuple(column)][0], reach), step)
+    return whole, list(buffers.values())
+
+
+def _buffer_reader(builder, base, reach):
+    return lambda place, step, lanes: _load(builder, base, builder.add(place, _INT(reach + step)), lanes)
+
+
+def _in_vectors(builder, bases, count, lanes, compute):
+    """Store `count` numbers to each base in vectors, the last over some that others write, too.
+
+    One by one, if there are less than a vector.
+    """
+
+    def store(place, lanes):
+        for one, base in zip(compute(place, lanes), bases):
+            _store(builder, one, base, place)
+
+    last = builder.sub(count, _INT(lanes))
+    with builder.if_else(builder.icmp_signed(">=", last, _INT(0))) as (many, few):
+        with many:
+            with cgutils.for_range_slice(builder, _INT(0), last, _INT(lanes), _INT, inc=True) as (place, _):
+                store(place, lanes)
+            store(last, lanes)
+        with few, cgutils.for_range(builder, count) as loop:
+            store(loop.index, 1)
+
+
+def _load(builder, base, place, lanes):
+    vector = ir.VectorType(base.type.pointee, lanes)
+    return builder.load(builder.bitcast(builder.gep(base, [place]), vector.as_pointer()), align=4)
+
+
+def _store(builder, numbers, base, place):
+    return builder.store(numbers, builder.bitcast(builder.gep(base, [place]), numbers.type.as_pointer()), align=4)
+
+
+def _added(builder, numbers):
+    total = numbers[0]
+    for number in numbers[1:]:
+        total = builder.fadd(total, number)
+    return total
+
+
+weigh_row, weigh_rows = _weigher(1), _weigher(ROWS)

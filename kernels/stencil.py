@@ -1,0 +1,251 @@
+"""Stencils: each cell of a grid from those around it, by weights or by a function of the user's, which is compiled in.
+
+    laplace = Weights([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    apply(out, x, laplace)                                   # all but the outermost layer
+
+    def diffuse(u, k, dt):                                   # cells relative to the one that is computed
+        return u[0, 0] + dt * k[0, 0] * (u[-1, 0] + u[1, 0] + u[0, -1] + u[0, 1] - 4 * u[0, 0])
+    apply(out, (u, k, 0.1), Point(diffuse, width=1))
+
+`apply` is called from Python and from compiled code; stencils are arguments or global variables there. Arrays have
+two or three axes, and ghost layers as `halo` of a grid of ranks fills them. A box is a part of one, as
+``((first, last), (first, last))`` along each axis; while ghost layers travel, the cells that need none are computed:
+
+    apply(out, x, laplace, interior(x, 2))
+    ... the ghost layers arrive ...
+    for box in frame(x, 1, 2):
+        apply(out, x, laplace, box)
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core.errors import TypingError
+from numba.extending import overload, register_jitable
+
+from . import words as w
+from ._cells import (
+    LINE,
+    ROWS,
+    PointType,
+    WeightsType,
+    address_of_cell,
+    compute_line,
+    fits,
+    weigh_row,
+    weigh_rows,
+    width_of,
+)
+from ._jit import jit, jit_inlined
+from ._memory import copy, copy_past, drain
+
+_REUSED = 1 << 19  # bytes of the rows that a block of rows has around it, which stay in the second cache
+
+
+class Weights:
+    """The sum of a cell's neighbours by weights.
+
+    Parameters
+    ----------
+    weights : array of 2 or 3 axes, each of odd length     That of the cell itself is in the middle.
+
+    Raises
+    ------
+    ValueError     If they are of another shape.
+
+    Notes
+    -----
+    Weights are frozen into compiled code, and those that are zero cost nothing: for other weights it is compiled again.
+    """
+
+    def __init__(self, weights: Any) -> None:
+        given = np.asarray(weights, np.float64)
+        if given.ndim not in (2, 3) or any(n % 2 == 0 for n in given.shape):
+            raise ValueError(f"Weights: weights must have 2 or 3 axes of odd lengths; got shape {given.shape}.")
+        middle = np.array(given.shape) // 2
+        taps = [(tuple((place - middle).tolist()), float(given[tuple(place)])) for place in np.argwhere(given)]
+        self._numba_type_ = WeightsType(tuple(taps), given.ndim)
+        self.width = self._numba_type_.width
+
+
+class Point:
+    """A function of a cell's neighbours.
+
+    Parameters
+    ----------
+    function : callable
+        Gets what is passed to `apply` as `x`: arrays as neighbourhoods, of which ``u[0, 0]`` is the cell and
+        ``u[-1, 0]`` the one before it along the first axis; numbers as they are. Whatever `numba.njit` compiles. A
+        compiled function is compiled again, into the loop.
+    width : int     How far neighbours are away at most; those beyond are an error when it is compiled.
+
+    Notes
+    -----
+    Of `apply` in Python it is compiled once in every process. In a function under `dc.jit` it is cached with that.
+    """
+
+    def __init__(self, function: Any, width: int) -> None:
+        self.py_func = getattr(function, "py_func", function)
+        self.width = int(width)
+        if not callable(self.py_func) or self.width < 0:
+            raise TypeError(f"Point: function must be callable and width at least 0; got {function!r} and {width}.")
+        compiled = numba.njit(error_model="numpy", forceinline=True)(self.py_func)
+        self._numba_type_ = PointType(compiled, self.width)
+
+
+@jit
+def interior(x, width):
+    """The box of all cells that have so many layers around them."""
+    if x.ndim == 2:
+        return (width, x.shape[0] - width), (width, x.shape[1] - width)
+    return (width, x.shape[0] - width), (width, x.shape[1] - width), (width, x.shape[2] - width)
+
+
+@jit_inlined
+def _cuts(extent, outer, inner):
+    """Where an axis is cut: two layers, and what is between them, or all is one layer."""
+    end = extent - outer
+    low = min(inner, end)
+    return low, max(low, extent - inner), end
+
+
+@jit
+def frame(x, outer, inner):
+    """The boxes, apart from each other, of the cells in ``interior(x, outer)`` that ``interior(x, inner)`` has not."""
+    a0, b0, c0 = _cuts(x.shape[0], outer, inner)
+    a1, b1, c1 = _cuts(x.shape[1], outer, inner)
+    if x.ndim == 2:
+        whole = (outer, c1)
+        return ((outer, a0), whole), ((b0, c0), whole), ((a0, b0), (outer, a1)), ((a0, b0), (b1, c1))
+    a2, b2, c2 = _cuts(x.shape[2], outer, inner)
+    second, third = (outer, c1), (outer, c2)
+    return (
+        ((outer, a0), second, third),
+        ((b0, c0), second, third),
+        ((a0, b0), (outer, a1), third),
+        ((a0, b0), (b1, c1), third),
+        ((a0, b0), (a1, b1), (outer, a2)),
+        ((a0, b0), (a1, b1), (b2, c2)),
+    )
+
+
+@jit
+def apply(out, x, stencil, box=None):
+    """Compute the cells of a box of `out`; the others are left alone.
+
+    Parameters
+    ----------
+    out : array     Not one of those in `x`.
+    x : array of the shape of `out`; or, for a `Point`, a tuple of arrays and numbers, the function's arguments
+        Rows, along the last axis, lie together. With weights it has the dtype of `out`: float32, float64 or complex.
+    stencil : Weights or Point
+    box : tuple of pairs, optional     Else all cells that have `stencil.width` layers around them.
+
+    Raises
+    ------
+    ValueError     If shapes differ, rows do not lie together, or neighbours of a cell in the box are not in the arrays.
+
+    Notes
+    -----
+    By bytes, x is read once and `out` written once: grids are cut along their second axis so that the rows around a row
+    fit the second cache (G. Rivera and C.-W. Tseng, "Tiling optimizations for 3D scientific computations", SC (2000),
+    section 3). A sum by weights is added in an order that depends on the weights alone, so it has
+    the same bits on every processor and in every box; of m weights it is off by at most ``(m + 1) eps sum(|w x|)``.
+    """
+    if box is None:
+        _apply(out, x, stencil, interior(out, width_of(stencil)))
+    else:
+        _apply(out, x, stencil, box)
+
+
+@jit_inlined
+def _apply(out, x, stencil, box):
+    if not fits(out, x):
+        raise ValueError("apply: out and the arrays of x must have one shape, and rows that lie together.")
+    nbytes, is_empty, is_inside = out.itemsize, False, True
+    for axis in range(out.ndim):
+        first, last = box[axis]
+        nbytes *= last - first
+        is_empty |= first >= last
+        is_inside &= width_of(stencil) <= first and last <= out.shape[axis] - width_of(stencil)
+    if is_empty:
+        return
+    if not is_inside:
+        raise ValueError("apply: box must have as many layers around it, in the arrays, as the stencil is wide.")
+    past = nbytes >= w.STREAMED  # the caches
+    if out.ndim == 2:
+        _compute_rows(out, x, stencil, box[0], (), box[-1], past)
+    else:
+        around = (ROWS + 2 * width_of(stencil)) * (box[-1][1] - box[-1][0]) * out.itemsize
+        step = max(_REUSED // around, 8)
+        for start in range(box[1][0], box[1][1], step):
+            _compute_rows(out, x, stencil, box[0], (start, min(start + step, box[1][1])), box[-1], past)
+    if past:
+        drain()
+
+
+@jit_inlined
+def _compute_rows(out, x, stencil, planes, rows, columns, past):
+    """Some rows at a time along the first axis, as far as there are so many."""
+    whole = planes[0] + (planes[1] - planes[0]) // ROWS * ROWS
+    for i in range(planes[0], whole, ROWS):
+        if out.ndim == 2:
+            _compute_row(out, x, stencil, (i,), columns, past, _compute_at_once)
+        else:
+            for j in range(rows[0], rows[1]):
+                _compute_row(out, x, stencil, (i, j), columns, past, _compute_at_once)
+    for i in range(whole, planes[1]):
+        if out.ndim == 2:
+            _compute_row(out, x, stencil, (i,), columns, past, _compute)
+        else:
+            for j in range(rows[0], rows[1]):
+                _compute_row(out, x, stencil, (i, j), columns, past, _compute)
+
+
+@register_jitable
+def _compute_row(out, x, stencil, place, columns, past, compute):
+    """A row, or ROWS of them, in pieces after which a line of memory begins."""
+    first = columns[0]
+    while first < columns[1]:
+        count = min((LINE - address_of_cell(out, place, first) % 64) // out.itemsize, columns[1] - first)
+        compute(out, x, stencil, place, first, count, past)
+        first += count
+
+
+def _compute(out, x, stencil, place, start, count, past):
+    """Compute a piece of a row."""
+
+
+def _compute_at_once(out, x, stencil, place, start, count, past):
+    """Compute a piece of ROWS rows."""
+
+
+@overload(_compute)
+def _compute_by(out, x, stencil, place, start, count, past):
+    if isinstance(stencil, WeightsType):
+        return lambda out, x, stencil, place, start, count, past: weigh_row(out, x, stencil, place, start, count)
+    if not isinstance(stencil, PointType):
+        raise TypingError(f"apply: stencil must be Weights or a Point; got {stencil}.")
+
+    def compute(out, x, stencil, place, start, count, past):
+        target, nbytes = address_of_cell(out, place, start), count * out.itemsize
+        line = compute_line(out, x, stencil, place, start, count)
+        if past:
+            copy_past(target, line, nbytes)
+        else:
+            copy(target, line, nbytes)
+
+    return compute
+
+
+@overload(_compute_at_once)
+def _compute_at_once_by(out, x, stencil, place, start, count, past):
+    if isinstance(stencil, WeightsType):
+        return lambda out, x, stencil, place, start, count, past: weigh_rows(out, x, stencil, place, start, count)
+
+    def compute(out, x, stencil, place, start, count, past):
+        for i in range(ROWS):
+            _compute(out, x, stencil, (place[0] + i, *place[1:]), start, count, past)
+
+    return compute
