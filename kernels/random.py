@@ -104,7 +104,7 @@ def words_into(out, key, group, attempt):
 
 
 @jit_inlined
-def _log(x):
+def log(x):
     """The natural logarithm of a positive normal number, to 3e-16 of itself.
 
     ``x = 2**k m``, m between sqrt(1/2) and sqrt(2); ``log m = 2 atanh(s)``, ``s = (m - 1) / (m + 1)``, by an odd
@@ -124,7 +124,7 @@ def _log(x):
 @jit_inlined
 def _minus_log(word):
     """Of a number in (0, 1] that a word stands for: odd multiples of 2**-64, rounded."""
-    return -_log(np.float64(word | np.uint64(1)) * 2.0**-64)
+    return -log(np.float64(word | np.uint64(1)) * 2.0**-64)
 
 
 @jit_inlined
