@@ -99,7 +99,7 @@ class Multigrid:
 
     def __init__(self, problem: Problem, comm: dc.Communicator) -> None:
         self._points, self._weights = problem.n**3, np.array(problem.smoother)
-        self._cart = cart = comm.cart(1, periods=True)
+        self._cart = cart = comm.cart(0, periods=True)
         whole = 2  # points of the finest grid that is not shared out
         while whole < min(_PLANES * comm.size, problem.n // 2):
             whole *= 2
