@@ -9,7 +9,7 @@ RUN = Path(__file__).parents[2] / "benchmarks" / "npb" / "run.py"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-@pytest.mark.parametrize("name", ["ep", "cg", "mg", "is"])
+@pytest.mark.parametrize("name", ["ep", "cg", "mg", "ft", "is"])
 def test_class_s_is_verified(name, ranks, tmp_path):
     done = mpirun(ranks, RUN, "--benchmarks", name, "--classes", "S", timeout=200, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
