@@ -19,6 +19,7 @@ import dcomp as dc
 
 SEED = 314159265
 ALPHA = 1e-6
+WIDTH = 64  # lines along z that are read and written together
 POINTS = np.arange(1, 1025)  # those of the checksum
 CLASSES = {  # points along x, y and z, and the checksums
     "S": ((64, 64, 64), """
@@ -76,7 +77,7 @@ class Solver:
         self.arrived = dc.empty(self.few_rows.shape, complex)
         self.factors = [twiddles(n) for n in shape]
         self.ones = np.ones(LANES)
-        self.buffers = [np.empty(max(shape) * POINT) for _ in range(2)]
+        self.buffers = [np.empty(max(max(shape), self.nz * WIDTH // LANES) * POINT) for _ in range(2)]
 
     def checksums(self, iterations: int) -> np.ndarray:
         """Those of so many time steps; collective."""
@@ -139,13 +140,21 @@ def along_z(out, x, shape, by_x, by_y, by_z, factors, a, b, is_inverse):
     planes, rows, columns = shape
     re, im = (LANES, 0) if is_inverse else (0, LANES)
     for row in range(rows):
-        for start in range(0, columns, LANES):
+        for start in range(0, columns, WIDTH):  # of which a page of memory has several, and each plane is another page
             for plane in range(planes):
                 place = 2 * ((plane * rows + row) * columns + start)
-                read_together(a, plane, re, im, x, place, by_x, start, by_y[row] * by_z[plane])
-            result = b if transform(a, b, planes, factors) else a
+                for part in range(WIDTH // LANES):
+                    read_together(a, part * planes + plane, re, im, x, place + part * POINT, by_x, start + part * LANES,
+                                  by_y[row] * by_z[plane])  # fmt: skip
+            is_in_b = False
+            for part in range(WIDTH // LANES):
+                points = slice(part * planes * POINT, (part + 1) * planes * POINT)
+                is_in_b = transform(a[points], b[points], planes, factors)
+            result = b if is_in_b else a
             for plane in range(planes):
-                write_together(out, 2 * ((plane * rows + row) * columns + start), result, plane, re, im)
+                place = 2 * ((plane * rows + row) * columns + start)
+                for part in range(WIDTH // LANES):
+                    write_together(out, place + part * POINT, result, part * planes + plane, re, im)
 
 
 @dc.jit(error_model="numpy")
