@@ -53,11 +53,10 @@ def run_option(comm: dc.Communicator, n: int) -> float:
     return watch.stop()
 
 
-#: What runs, and with how many elements: in all, where scaling is strong, and for each rank where it is weak.
-PROGRAMS: dict[str, tuple[Callable[[dc.Communicator, int], float], int]] = {
-    "stencil": (run_stencil, 1 << 22),
-    "sort": (run_sort, 1 << 22),
-    "option": (run_option, 1 << 22),
+PROGRAMS: dict[str, Callable[[dc.Communicator, int], float]] = {
+    "stencil": run_stencil,
+    "sort": run_sort,
+    "option": run_option,
 }
 
 
@@ -66,11 +65,11 @@ def numbers_of_ranks(size: int) -> list[int]:
     return sorted({*(1 << i for i in range(size.bit_length())), size})
 
 
-def measure(world: dc.Communicator, rounds: int) -> Iterator[dict]:
+def measure(world: dc.Communicator, n: int, rounds: int) -> Iterator[dict]:
     """The median seconds of every program, kind of scaling and number of ranks; collective."""
     numbers = numbers_of_ranks(world.size)
     groups = [world.split(0 if world.rank < p else None) for p in numbers]
-    for name, (program, n) in PROGRAMS.items():
+    for name, program in PROGRAMS.items():
         for kind in ("strong", "weak"):
             times: dict[int, list[float]] = {p: [] for p in numbers}
             for turn in range(rounds + 1):
@@ -134,11 +133,12 @@ def draw(lines: list[dict], path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--elements", type=int, default=1 << 22, help="in all, or, in weak scaling, of each rank")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", help="file to which the JSON lines are added")
     parser.add_argument("--picture", help="file for the picture; needs matplotlib")
     arguments = parser.parse_args()
-    lines = list(measure(dc.COMM_WORLD, arguments.rounds))
+    lines = list(measure(dc.COMM_WORLD, arguments.elements, arguments.rounds))
     if dc.rank != 0:
         return
     for name in PROGRAMS:
