@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-LIMIT = 900  # seconds for one run of pytest
+LIMIT = 1500  # seconds for one run of pytest
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)s?")
 _SMOKE = ("elementwise", "bcast", "scatter", "gather", "allgather", "alltoall", "point_to_point")
 #: Without shared memory; and two nodes, with shared memory within them and MPI between: of two ranks each, and, for

@@ -4,15 +4,18 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from launch import mpirun
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "scaling.py"
+
+pytestmark = pytest.mark.timeout(400)  # the first to run compiles
 
 
 def test_three_programs_both_kinds(tmp_path):
     picture = ["--picture", "scaling.png"] if find_spec("matplotlib") else []
     done = mpirun(
-        3, BENCHMARK, "--elements", "10000", "--rounds", "1", "--output", "lines", *picture, timeout=200, cwd=tmp_path
+        3, BENCHMARK, "--elements", "10000", "--rounds", "1", "--output", "lines", *picture, timeout=300, cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
