@@ -26,7 +26,7 @@ import numpy as np
 
 import dcomp as dc
 
-sys.path.extend(str(Path(__file__).parent / name) for name in ("prk", "npb"))
+sys.path.append(str(Path(__file__).parent / "prk"))
 import stencil
 from machine import describe_run
 from outcome import Stopwatch
@@ -98,6 +98,11 @@ def wait_for_all(world: dc.Communicator, seconds: float) -> float:
     return float(result)
 
 
+def seconds_of(lines: list[dict], name: str, kind: str) -> dict[int, float]:
+    """By numbers of ranks, in order."""
+    return {line["ranks"]: line["seconds"] for line in lines if (line["program"], line["kind"]) == (name, kind)}
+
+
 def serial_fraction(kind: str, seconds: dict[int, float]) -> float:
     """The fraction that fits best; NaN of one rank alone."""
     ranks = np.array(sorted(seconds), float)
@@ -116,9 +121,7 @@ def draw(lines: list[dict], path: str) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 4), constrained_layout=True)
     for panel, kind in zip(panels, ("strong", "weak"), strict=True):
         for name in PROGRAMS:
-            seconds = {
-                line["ranks"]: line["seconds"] for line in lines if (line["program"], line["kind"]) == (name, kind)
-            }
+            seconds = seconds_of(lines, name, kind)
             ranks = np.array(sorted(seconds))
             speedup = np.array([seconds[1] / seconds[p] for p in ranks])
             label = f"{name}, serial fraction {serial_fraction(kind, seconds):.3f}"
@@ -143,9 +146,7 @@ def main() -> None:
         return
     for name in PROGRAMS:
         for kind in ("strong", "weak"):
-            seconds = {
-                line["ranks"]: line["seconds"] for line in lines if (line["program"], line["kind"]) == (name, kind)
-            }
+            seconds = seconds_of(lines, name, kind)
             speedups = ", ".join(f"{p}: {seconds[1] / t:.2f}" for p, t in seconds.items())
             fraction = serial_fraction(kind, seconds)
             print(f"{name:<8} {kind:<6} T(1) {seconds[1]:.3f} s, T(1)/T(p) {speedups}; serial fraction {fraction:.3f}")

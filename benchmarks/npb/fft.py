@@ -31,28 +31,18 @@ def twiddles(n: int) -> np.ndarray:
 @dc.jit
 def transform(a, b, n, factors):
     """Transform what is in `a`, with `b` to work in; both of ``n POINT`` numbers. Whether the result is in `b`."""
-    left, done, k = n, 1, 0
+    left, done, k, is_in_b = n, 1, 0, False
     while left >= 4:
         for p in range(left // 4):
             for q in range(done):
                 _by_four(a, b, q + done * p, n // 4, q + done * 4 * p, done, factors, k)
             k += 6
-        left, done, a, b = left // 4, done * 4, b, a
+        left, done, a, b, is_in_b = left // 4, done * 4, b, a, not is_in_b
     if left == 2:
         for q in range(done):
             _by_two(a, b, q, done)
-        return _steps(n) % 2 == 0
-    return _steps(n) % 2 == 1
-
-
-@dc.jit
-def _steps(n):
-    """How many steps by four there are."""
-    steps = 0
-    while n >= 4:
-        n //= 4
-        steps += 1
-    return steps
+        is_in_b = not is_in_b
+    return is_in_b
 
 
 def _pointers(context, builder, signature, values):

@@ -121,7 +121,7 @@ def sorts(ranks: np.ndarray, counts: np.ndarray, keys: np.ndarray, comm: dc.Comm
     sum_before(counts)
     order(here, places, keys, counts, ranks + before)
     n = int(comm.allreduce(keys.size))
-    ends = [comm.block(n).stop] if comm.size == 1 else comm.allgather(comm.block(n).stop)
+    ends = comm.allgather(comm.block(n).stop)
     send_counts = np.diff(np.searchsorted(places, ends), prepend=0).tolist()
     places = comm.alltoall(places, send_counts=send_counts) - comm.block(n).start
     whole = np.full(places.size, -1, np.int32)

@@ -12,15 +12,15 @@ MASK = (1 << 46) - 1
 SCALE = 2.0**-46
 
 
-def advanced(seed: int, steps: int, multiplier: int = MULTIPLIER) -> int:
+def advanced(seed: int, steps: int) -> int:
     """The state so many steps after `seed`. Cost: 2 log2(steps) multiplications."""
-    return seed * pow(multiplier, steps, MASK + 1) & MASK
+    return seed * pow(MULTIPLIER, steps, MASK + 1) & MASK
 
 
 @dc.jit
-def fill(out, seed, multiplier=MULTIPLIER):
+def fill(out, seed):
     """Numbers of (0, 1) that follow the state `seed` into a 1-d array of float64; the state of the last of them."""
-    state, multiplier, mask = np.uint64(seed), np.uint64(multiplier), np.uint64(MASK)
+    state, multiplier, mask = np.uint64(seed), np.uint64(MULTIPLIER), np.uint64(MASK)
     for i in range(out.size):
         state = state * multiplier & mask
         out[i] = np.int64(state) * SCALE

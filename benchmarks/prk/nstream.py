@@ -1,7 +1,7 @@
 """nstream: the triad ``A += B + s C`` of vectors that no cache holds; nothing is communicated."""
 
 import numpy as np
-from timed import Outcome, agrees, timed
+from outcome import Outcome, agrees, timed
 
 import dcomp as dc
 

@@ -5,7 +5,7 @@ work on different rows at a time. The last number of all, negative, becomes the 
 """
 
 import numpy as np
-from timed import Outcome, agrees, timed
+from outcome import Outcome, agrees, timed
 
 import dcomp as dc
 

@@ -9,15 +9,13 @@ of the iterations after the first. A result that is wrong makes the exit status 
 
 import argparse
 import importlib
-import json
-import statistics
 import sys
 from pathlib import Path
 
 import dcomp as dc
 
 sys.path.append(str(Path(__file__).parents[1]))
-from machine import describe_run
+from outcome import report
 from text import parse_names
 
 KERNELS = ("stencil", "transpose", "nstream", "p2p")
@@ -37,35 +35,10 @@ def main() -> int:
             parser.error(f"--kernels must be of {', '.join(KERNELS)}; got {name}")
         module = importlib.import_module(name)
         outcomes = [module.run(arguments.size, arguments.iterations, dc.COMM_WORLD) for _ in range(arguments.rounds)]
-        is_verified = all(outcome.is_verified for outcome in outcomes)
-        all_verified &= is_verified
-        line = {
-            "kernel": name,
-            "size": arguments.size,
-            "iterations": arguments.iterations,
-            "ranks": dc.size,
-            "rate": statistics.median(outcome.mops for outcome in outcomes),
-            "best": max(outcome.mops for outcome in outcomes),
-            "unit": module.UNIT,
-            "seconds": statistics.median(outcome.seconds for outcome in outcomes),
-            "verified": is_verified,
-        }
-        if dc.rank == 0:
-            report(line, outcomes[-1].detail, arguments.output)
+        facts = {"kernel": name, "size": arguments.size, "iterations": arguments.iterations, "unit": module.UNIT}
+        title = f"{name} {arguments.size}"
+        all_verified &= report(title, facts, "rate", module.UNIT, outcomes, arguments.output)
     return 0 if all_verified else 1
-
-
-def report(line: dict, detail: str, output: str | None) -> None:
-    """Print a line of the table, and add it to the results."""
-    verdict = "verified" if line["verified"] else f"NOT VERIFIED: {detail}"
-    print(
-        f"{line['kernel']} {line['size']}, {line['ranks']} ranks: {line['rate']:10.1f} {line['unit']} "
-        f"(best {line['best']:.1f}) in {line['seconds']:.3f} s, {verdict}",
-        flush=True,
-    )
-    if output:
-        with open(output, "a") as file:
-            file.write(json.dumps({**describe_run(), **line}) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the south and to the east, the negative to the north and to the west.
 """
 
 import numpy as np
-from timed import Outcome, agrees, timed
+from outcome import Outcome, agrees, timed
 
 import dcomp as dc
 

@@ -1,7 +1,7 @@
 """transpose: ``B += A^T``, then ``A += 1``, of square matrices that are cut into blocks of rows."""
 
 import numpy as np
-from timed import Outcome, timed
+from outcome import Outcome, timed
 
 import dcomp as dc
 

@@ -347,21 +347,19 @@ def _lay_move(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[in
 def _lay_fold(route: mpi.Route, entry: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
     """The reductions: each rank combines a slice. Bytes of x, and of the longest slice; None: MPI's."""
     terms, item = route.terms, max(route.native.itemsize, 1)
+    total = prod(terms.x_shape or ()) * item
     if terms.row.name == "exscan" and terms.size == 2:  # combines nothing: the second gets what the first has
-        total = prod(terms.x_shape or ()) * item
         entry[w.KIND], entry[w.RULE], entry[w.WEIGHT] = w.MOVE, w.AT_ROOT, total
         rows[:, w.SENDS] = rows[:, w.RECEIVES] = total
         rows[1 - terms.rank, w.LENGTH if terms.rank == 0 else w.ARRIVING] = total
         return total, total
     if terms.size == 1 and terms.row.name != "exscan":  # what one rank has is what all have
-        total = prod(terms.x_shape or ()) * item
         entry[w.KIND], entry[w.RULE], entry[w.SAME], entry[w.WEIGHT] = w.MOVE, w.ALL, 1, total
         rows[0, [w.SENDS, w.RECEIVES, w.LENGTH, w.ARRIVING]] = total
         return total, total
     function = fold_function(terms.op, route.native)
     if function is None or item > w.PIECE:
         return None
-    total = prod(terms.x_shape or ()) * item
     entry[w.KIND], entry[w.RULE], entry[w.ROOT] = w.FOLD, _FOLD_RULES[terms.row.name], terms.root
     entry[w.FUNCTION], entry[w.WEIGHT] = function, total
     if terms.size == 2 and terms.row.name in ("reduce", "scan") and total > _SMALL_FOLD:

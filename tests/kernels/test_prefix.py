@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from random_arrays import numbers
 
 from dcomp.kernels import prefix
 
@@ -9,17 +10,6 @@ LENGTHS = [0, 1, 2, 7, 8, 9, 16, 63, 64, 65, 1000]
 SUMS = prefix.inclusive_sum_into, prefix.exclusive_sum_into, np.add
 MINIMA = prefix.inclusive_min_into, prefix.exclusive_min_into, np.minimum
 MAXIMA = prefix.inclusive_max_into, prefix.exclusive_max_into, np.maximum
-
-
-def numbers(dtype, n):
-    rng, dtype = np.random.default_rng(n), np.dtype(dtype)
-    if dtype.kind in "iu":
-        return np.frombuffer(rng.bytes(n * dtype.itemsize), dtype)
-    return (
-        rng.normal(size=(n, 2)).view(complex)[:, 0].astype(dtype)
-        if dtype.kind == "c"
-        else rng.normal(size=n).astype(dtype)
-    )
 
 
 def check(functions, x, carry):

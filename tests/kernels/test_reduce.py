@@ -6,24 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_arrays import numbers
 
 from dcomp.kernels import reduce
 
 ORDERED = [np.bool_, np.int8, np.uint64, np.float32, np.float64]
 LENGTHS = [1, 2, 31, 32, 33, 255, 256, 257, 2048, 2049, 6145, 40000]
-
-
-def numbers(dtype, n):
-    rng, dtype = np.random.default_rng(n), np.dtype(dtype)
-    if dtype.kind == "b":
-        return rng.random(n) < 0.5
-    if dtype.kind in "iu":
-        return np.frombuffer(rng.bytes(n * dtype.itemsize), dtype)
-    return (
-        rng.normal(size=(n, 2)).view(complex)[:, 0].astype(dtype)
-        if dtype.kind == "c"
-        else rng.normal(size=n).astype(dtype)
-    )
 
 
 def assert_sum(value, x):
