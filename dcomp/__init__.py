@@ -11,7 +11,8 @@
 #   __main__ -> _doctor
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
-#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream -> _layers _exchanges
+#     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream _stopping
+#     -> _layers _exchanges
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
 #        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
@@ -32,6 +33,7 @@
 #   _communicator    who takes part: split, node, cart, shared arrays
 #   _njit            the collectives in code that numba compiles
 #   _collectives ... signatures and docstrings, one short def per call
+#   _stopping        whether the job is to stop: signals, and the end of its time
 #   _halo            ghost layers: _ghosts tells whose they are, _layers moves them in and out of a buffer
 #   _exchanges       between neighbours, made again and again: what _halo and _entries have in common
 #   _direct          the collectives without checks, straight to MPI
@@ -124,6 +126,8 @@ if TYPE_CHECKING:
         send,
         send_object,
         sendrecv,
+        stop_requested,
+        time_left,
         wait_all,
     )
     from ._jit import jit
@@ -137,6 +141,9 @@ if TYPE_CHECKING:
     size: int
 
 __version__ = "0.1.0"
+
+#: The exit status of a program that has stopped early and is to be started again: EX_TEMPFAIL of sysexits.h.
+STOPPED = 75
 
 #: The names that need MPI, and the modules that have them.
 _LAZY = {
@@ -196,6 +203,8 @@ _LAZY = {
             "gather_object",
             "allgather_object",
             "wait_all",
+            "stop_requested",
+            "time_left",
             "ANY_SOURCE",
             "ANY_TAG",
             "Envelope",
@@ -209,7 +218,7 @@ _LAZY = {
 __all__ = [
     "COMM_SELF",
     "COMM_WORLD",
-    *("rank", "size"),
+    *("rank", "size", "STOPPED"),
     *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),

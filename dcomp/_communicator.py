@@ -24,6 +24,7 @@ from ._persistent import Persistent
 from ._point_to_point import PointToPoint
 from ._quick import use_shared_calls
 from ._quick_messages import use_shared_messages
+from ._stopping import Stopping
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
 from .engine.plans import Plan
@@ -31,7 +32,7 @@ from .engine.requests import carry_out, run
 from .engine.segment import node_memory
 
 
-class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects):
+class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, Stopping):
     """A group of ranks that communicate with each other and with no one else.
 
     Parameters

@@ -30,6 +30,16 @@ def block(n: int, *, comm: Communicator | None = None) -> slice:
     return (comm or world()).block(n)
 
 
+@_documented
+def stop_requested(*, comm: Communicator | None = None) -> bool:
+    return (comm or world()).stop_requested()
+
+
+@_documented
+def time_left(*, comm: Communicator | None = None) -> float:
+    return (comm or world()).time_left()
+
+
 # Blocking
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ._errors import SettingError
 
@@ -17,6 +17,8 @@ VARIABLES = {
     "DCOMP_RANKS_PER_NODE": "ranks (>= 1) that make up one pretended node; unset: the real nodes",
     "DCOMP_RULES": "file from python -m dcomp tune, or shipped; unset: ~/.config/dcomp/rules.json, if it is there",
     "DCOMP_REPORT_SIGNAL": "signal that prints where every rank is: USR2 (default), another name, or off",
+    "DCOMP_STOP_SIGNALS": "signals for stop_requested, but the report signal: USR1,TERM (default), others, or off",
+    "DCOMP_STOP_BEFORE": "seconds (> 0) before a Slurm job ends at which stop_requested is true: 120 (default)",
 }
 
 
@@ -36,6 +38,8 @@ class Settings:
     ranks_per_node: int | None = None
     rules: str | None = None
     report_signal: int | None = signal.SIGUSR2
+    stop_signals: tuple[int, ...] = (signal.SIGUSR1, signal.SIGTERM)
+    stop_before: float = 120.0  # seconds
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -58,7 +62,14 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
                 given[field.name] = _PARSERS[field.name](text)
             except (ValueError, KeyError):
                 raise SettingError(f"{name}={text}: must be {VARIABLES[name]}.") from None
-    return Settings(**given)
+    settings = Settings(**given)
+    if settings.report_signal in settings.stop_signals:
+        if "stop_signals" in given:
+            name, text = "DCOMP_STOP_SIGNALS", environment["DCOMP_STOP_SIGNALS"]
+            raise SettingError(f"{name}={text}: must be {VARIABLES[name]}.")
+        others = tuple(one for one in settings.stop_signals if one != settings.report_signal)
+        settings = replace(settings, stop_signals=others)
+    return settings
 
 
 def _one_of(*values: str):
@@ -93,9 +104,18 @@ def _bytes(text: str) -> int:
 
 
 def _signal(text: str) -> int | None:
-    if text == "off":
-        return None
-    return int(signal.Signals["SIG" + text.upper().removeprefix("SIG")])
+    return None if text == "off" else _number_of(text)
+
+
+def _signals(text: str) -> tuple[int, ...]:
+    return () if text == "off" else tuple(_number_of(name.strip()) for name in text.split(","))
+
+
+def _number_of(text: str) -> int:
+    number = signal.Signals["SIG" + text.upper().removeprefix("SIG")]
+    if number in (signal.SIGKILL, signal.SIGSTOP):
+        raise ValueError(f"{text} cannot be handled")
+    return int(number)
 
 
 _PARSERS = {
@@ -107,4 +127,6 @@ _PARSERS = {
     "ranks_per_node": _positive,
     "rules": str,
     "report_signal": _signal,
+    "stop_signals": _signals,
+    "stop_before": _seconds,
 }

@@ -76,6 +76,16 @@ def _alike(name: str, given: Given) -> types.Type:
     return _out_or(given, _new(x) if isinstance(x, types.Array) else x)
 
 
+@_returns("stop_requested", starts=False)
+def _truth(name: str, given: Given) -> types.Type:
+    return types.boolean
+
+
+@_returns("time_left", starts=False)
+def _seconds(name: str, given: Given) -> types.Type:
+    return types.float64
+
+
 @_returns("_combine", starts=False)
 def _combined(name: str, given: Given) -> types.Type:
     return _new(_the_x(name, given))

@@ -34,6 +34,10 @@ def test_every_setting_is_in_the_table():
         ("DCOMP_REPORT_SIGNAL", "USR1", "report_signal", signal.SIGUSR1),
         ("DCOMP_REPORT_SIGNAL", "SIGUSR1", "report_signal", signal.SIGUSR1),
         ("DCOMP_REPORT_SIGNAL", "usr1", "report_signal", signal.SIGUSR1),
+        ("DCOMP_REPORT_SIGNAL", "USR1", "stop_signals", (signal.SIGTERM,)),
+        ("DCOMP_STOP_SIGNALS", "INT, SIGHUP", "stop_signals", (signal.SIGINT, signal.SIGHUP)),
+        ("DCOMP_STOP_SIGNALS", "off", "stop_signals", ()),
+        ("DCOMP_STOP_BEFORE", "600", "stop_before", 600.0),
     ],
 )
 def test_values(name, text, field, value):
@@ -56,6 +60,10 @@ def test_values(name, text, field, value):
         ("DCOMP_RANKS_PER_NODE", "two"),
         ("DCOMP_REPORT_SIGNAL", "HELLO"),
         ("DCOMP_REPORT_SIGNAL", "_DFL"),
+        ("DCOMP_STOP_SIGNALS", "KILL"),
+        ("DCOMP_STOP_SIGNALS", "USR1,"),
+        ("DCOMP_STOP_SIGNALS", "USR2"),  # the report's
+        ("DCOMP_STOP_BEFORE", "0"),
     ],
 )
 def test_bad_values_name_the_good_ones(name, text):

@@ -1,0 +1,182 @@
+"""Whether the job is to stop, for a signal has come or its time is nearly up, and how long it still has."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from ._errors import UsageError
+from ._settings import Settings
+
+#: What a rank puts into the sum over all: low, how many have got a signal; high, whether the time is nearly up.
+_SIGNALLED, _LATE = 1, 1 << 32
+_ASKING = 10.0  # seconds that Slurm may take for an answer
+_LONGEST = 86400.0  # seconds of one sleep, less than `threading` can wait
+
+_wanted = np.zeros(1, np.int64)
+_is_watching = _is_timed = False
+_end: float | None = None  # of the job, in seconds since 1970
+_lock = threading.Lock()
+
+
+def watch(settings: Settings, keeps_time: bool) -> np.ndarray:
+    """From now on note whether a signal comes, and, where this rank `keeps_time`, whether the end is near.
+
+    Returns
+    -------
+    array of one int64, which changes when that happens
+
+    Raises
+    ------
+    UsageError     If the first call is not in the main thread.
+    """
+    global _is_watching, _is_timed
+    if not _is_watching:
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError(
+                "stop_requested: its first call must be in the main thread, where Python lets signals be handled; got "
+                f"{threading.current_thread().name!r}. Call it there once, early in the program."
+            )
+        for number in settings.stop_signals:
+            _note(number)
+        _is_watching = True
+    if keeps_time and not _is_timed:
+        _is_timed = True
+        if job_end() < inf:
+            threading.Thread(target=_keep_time, args=(settings.stop_before,), name="dcomp time", daemon=True).start()
+    return _wanted
+
+
+def _note(number: int) -> None:
+    """Have a signal noted; a handler that the program has set is still called."""
+    previous: Any = signal.getsignal(number)
+
+    def handle(number: int, frame: Any) -> None:
+        _wanted[0] |= _SIGNALLED
+        if callable(previous):
+            previous(number, frame)
+
+    signal.signal(number, handle)
+
+
+def _keep_time(before: float) -> None:
+    """Sleep until so many seconds before the end; it may have been put off when that time comes."""
+    left = job_end() - time.time() - before
+    while left > 0:
+        time.sleep(min(left, _LONGEST))
+        left = job_end(again=left <= _LONGEST) - time.time() - before
+    _wanted[0] |= _LATE
+
+
+def _reason(total: int, size: int) -> str:
+    """Why the job is to stop, by the sum over all ranks."""
+    signalled, late = total % _LATE, total // _LATE
+    why = [f"{signalled} of {size} ranks got a signal"] if signalled else []
+    if late:
+        why.append(f"Slurm ends the job in {max(0.0, job_end() - time.time()):.0f} s")
+    return "; ".join(why)
+
+
+def job_end(again: bool = False) -> float:
+    """When Slurm ends the job, in seconds since 1970; infinity where nothing ends it. Slurm is asked once, or `again`.
+
+    Newer versions of Slurm tell in the environment.
+    """
+    global _end
+    with _lock:
+        if _end is None or again:
+            found = _ask_slurm(again)
+            _end = _end if found is None and _end is not None else inf if found is None else found
+        return _end
+
+
+def _ask_slurm(again: bool, environment: Any = os.environ) -> float | None:
+    """The end of the job; None if it cannot be learnt, which is said."""
+    job, told = environment.get("SLURM_JOB_ID"), environment.get("SLURM_JOB_END_TIME", "")
+    if job is None:
+        return inf
+    if told.isdigit() and not again:
+        return float(told)
+    try:
+        # %e is the end by the job's limit; without one it is no number.
+        answer = subprocess.run(
+            ["squeue", "--noheader", "--format=%e", f"--jobs={job}"],
+            env={**environment, "SLURM_TIME_FORMAT": "%s"},
+            capture_output=True,
+            text=True,
+            timeout=_ASKING,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        if told.isdigit():
+            return float(told)
+        said = getattr(error, "stderr", None) or error
+        warnings.warn(f"time_left: Slurm does not tell when job {job} ends, so it is unknown: {said}", stacklevel=2)
+        return None
+    return float(answer) if answer.isdigit() else inf
+
+
+class Stopping:
+    """The methods of a communicator that tell of the end."""
+
+    rank: int
+    size: int
+    _channel: Any
+    _combine: Any  # the sum over all ranks
+    _refuse: Any
+    _wanted: np.ndarray | None = None  # what this rank puts into the sum
+    _is_stopping = False
+
+    def stop_requested(self) -> bool:
+        """Whether the job is to stop soon: the same answer on all ranks; collective.
+
+        It is true from the first call on before which one of the signals of ``DCOMP_STOP_SIGNALS`` (SIGUSR1 and
+        SIGTERM) has reached any rank, or ``DCOMP_STOP_BEFORE`` seconds (120) before the end of a Slurm job. A program
+        that asks after every step saves its state then, and ends with ``sys.exit(dc.STOPPED)``: that status, 75, tells
+        whoever has started it to start it again.
+
+        Raises
+        ------
+        UsageError     If the first call is not in the main thread, where Python lets signals be handled.
+
+        Notes
+        -----
+        A sum of 8 bytes. The first call sets the handlers: until then a signal does what it did. Handlers that the
+        program has set before are still called. Rank 0 keeps the time, and says what the reason is.
+
+        Examples
+        --------
+        SIGUSR1 to rank 1  ->  every rank True
+        """
+        if self._wanted is None:
+            try:
+                self._wanted = watch(self._channel.settings, self.rank == 0)
+            except UsageError as fault:
+                self._refuse("stop_requested", fault)
+        total = self._combine(self._wanted, "stop_requested", "of: the job")[0]
+        if not total:
+            return False
+        if self.rank == 0 and not self._is_stopping:
+            print(
+                f"dcomp: {self._channel.name} is to stop: {_reason(int(total), self.size)}", file=sys.stderr, flush=True
+            )
+        self._is_stopping = True
+        return True
+
+    def time_left(self) -> float:
+        """Seconds until Slurm ends the job, infinity without a limit; the same answer on all ranks; collective.
+
+        Notes
+        -----
+        A sum of 8 bytes. Rank 0 knows it by ``SLURM_JOB_END_TIME``, or asks `squeue` at the first call. Slurm's own
+        clock may be some tens of seconds off. Where it does not answer, rank 0 warns, and the time is infinite.
+        """
+        left = max(0.0, job_end() - time.time()) if self.rank == 0 else 0.0
+        return float(self._combine(np.array([left]), "time_left", "of: the job")[0])
