@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thin", type=int, default=1, metavar="K", help="of tests with many cases run every K-th case only"
     )
+    parser.addoption("--first", type=int, default=0, metavar="I", help="with --thin: the case to begin with")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         cases[item.nodeid.partition("[")[0]].append(item)
     for of_one in cases.values():
         if len(of_one) >= _MANY:
-            kept = of_one[:: config.getoption("--thin")]
+            kept = of_one[config.getoption("--first") :: config.getoption("--thin")]
             left_out.update(set(of_one).difference(kept))
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])

@@ -9,6 +9,7 @@ Prints a table of counts, and what failed.
 """
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -29,8 +30,10 @@ _OTHERWISE = (
     (4, {"DCOMP_RANKS_PER_NODE": "2"}, ""),
     (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
-#: Of tests with many cases a third.
-_THIN = ("--thin", "3")
+#: So many ranks have all cases of every test, with the first interpreter, and with the others. The other runs have a
+#: third of the cases of tests with many, each run another third: they take long, and differ little.
+_FULL, _FULL_OF_OTHERS = (2, 3), (2,)
+_THIN = 3
 #: Several tests at a time, of those that mostly wait for what they have started.
 _SEVERAL = ("-n", "3", "--dist", "worksteal")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
@@ -83,15 +86,22 @@ def _all_runs(
     options = [] if is_first else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
     paths = (TESTS / "unit", TESTS / "kernels") if is_first else (TESTS / "unit",)
     yield "one process", [*_pytest(python, mpi, None, *paths), *_SEVERAL, *options], {}
+    full = _FULL if is_first else _FULL_OF_OTHERS
+    thirds = itertools.count(0 if is_first else 1)
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        thin = _THIN if n > 4 else ()  # so many ranks on few cores take long, and differ little
+        thin = () if n in full else _thin(next(thirds))
         yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
     for n, settings, file in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
-        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *_THIN], settings
+        thin = _thin(next(thirds))
+        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *thin], settings
     yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
+
+
+def _thin(third: int) -> tuple[str, ...]:
+    return "--thin", str(_THIN), "--first", str(third % _THIN)
 
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
