@@ -15,13 +15,15 @@ import numpy as np
 from ._errors import UsageError
 from ._settings import Settings
 
+TOLD = "of: the job"  # what the ranks agree about that ask
 #: What a rank puts into the sum over all: low, how many have got a signal; high, whether the time is nearly up.
 _SIGNALLED, _LATE = 1, 1 << 32
 _ASKING = 10.0  # seconds that Slurm may take for an answer
 _LONGEST = 86400.0  # seconds of one sleep, less than `threading` can wait
 
-_wanted = np.zeros(1, np.int64)
-_is_watching = _is_timed = False
+#: What this rank puts into the sum, whether it watches for signals, and whether for time; compiled code reads them.
+words = np.zeros(3, np.int64)
+_wanted = words[:1]
 _end: float | None = None  # of the job, in seconds since 1970
 _lock = threading.Lock()
 
@@ -37,8 +39,7 @@ def watch(settings: Settings, keeps_time: bool) -> np.ndarray:
     ------
     UsageError     If the first call is not in the main thread.
     """
-    global _is_watching, _is_timed
-    if not _is_watching:
+    if not words[1]:
         if threading.current_thread() is not threading.main_thread():
             raise UsageError(
                 "stop_requested: its first call must be in the main thread, where Python lets signals be handled; got "
@@ -46,9 +47,9 @@ def watch(settings: Settings, keeps_time: bool) -> np.ndarray:
             )
         for number in settings.stop_signals:
             _note(number)
-        _is_watching = True
-    if keeps_time and not _is_timed:
-        _is_timed = True
+        words[1] = True
+    if keeps_time and not words[2]:
+        words[2] = True
         if job_end() < inf:
             threading.Thread(target=_keep_time, args=(settings.stop_before,), name="dcomp time", daemon=True).start()
     return _wanted
@@ -160,13 +161,14 @@ class Stopping:
                 self._wanted = watch(self._channel.settings, self.rank == 0)
             except UsageError as fault:
                 self._refuse("stop_requested", fault)
-        total = self._combine(self._wanted, "stop_requested", "of: the job")[0]
-        if not total:
-            return False
+        total = self._combine(self._wanted, "stop_requested", TOLD)[0]
+        return bool(total) and self._note_stop(int(total))
+
+    def _note_stop(self, total: int) -> bool:
+        """Say once why the job is to stop; true."""
         if self.rank == 0 and not self._is_stopping:
-            print(
-                f"dcomp: {self._channel.name} is to stop: {_reason(int(total), self.size)}", file=sys.stderr, flush=True
-            )
+            why = _reason(total, self.size)
+            print(f"dcomp: {self._channel.name} is to stop: {why}", file=sys.stderr, flush=True)
         self._is_stopping = True
         return True
 
@@ -179,4 +181,4 @@ class Stopping:
         clock may be some tens of seconds off. Where it does not answer, rank 0 warns, and the time is infinite.
         """
         left = max(0.0, job_end() - time.time()) if self.rank == 0 else 0.0
-        return float(self._combine(np.array([left]), "time_left", "of: the job")[0])
+        return float(self._combine(np.array([left]), "time_left", TOLD)[0])

@@ -6,11 +6,17 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+import llvmlite.binding as llvm
 import numpy as np
 
 import dcomp
 
+from .. import _stopping
 from ._stamp import Stamped
+
+STOP_WORDS = "dcomp_stop_words"
+# Here, for whatever compiled code is loaded that has them has a `Bridge`, too.
+llvm.add_symbol(STOP_WORDS, _stopping.words.ctypes.data)
 
 
 class Site(NamedTuple):

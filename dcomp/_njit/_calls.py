@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -29,6 +30,7 @@ from ._objects import (
 )
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
 from ._single import draw, is_single
+from ._stopping import ask
 
 _OWNERS: dict[str, type[types.Type]] = {
     "Communicator": CommunicatorType, "CartComm": CartType, "Request": RequestType, "Plan": PlanType,
@@ -162,6 +164,8 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
     site = Bridge(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
 
+    if name == "stop_requested":
+        return ask(context, builder, this, partial(_made_by_python, context, builder, site, this))
     call = _Call(context, builder, result, site, this, given)
     if can_be_message(name, result, this, given):
         message = Message(context, builder, name, result, this, given)
@@ -187,6 +191,14 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
                 call.leave()
             with not_done:
                 call.go_on(inline, said, entry)
+    return builder.load(call.place)
+
+
+def _made_by_python(context: Any, builder: Any, site: Bridge, this: tuple, name: str, given: dict) -> Any:
+    """The code of a call of this name at this site, which returns a truth."""
+    other = Bridge(site.content._replace(name=name, given=tuple(given)))
+    call = _Call(context, builder, types.boolean, other, this, given)
+    call.make(None, _NO)
     return builder.load(call.place)
 
 

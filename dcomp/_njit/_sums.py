@@ -17,7 +17,6 @@ from ..kernels import exact
 from ._objects import CommunicatorType
 from ._rules import NUMBERS, bare_of, place
 
-_combine: Any = sys.modules["dcomp._functions"]._combine
 _WORDS = exact.WORDS
 _PIECE = 1 << 14  # numbers that are converted at a time
 
@@ -121,10 +120,12 @@ def _is_none(of: Any) -> bool:
 
 
 def _merger(name: str, told: str, comm: Any) -> Callable:
+    # Not at the import of this module: an entry of numba's cache may bring it before the program has used dcomp.
+    combine: Any = sys.modules["dcomp._functions"]._combine
     if _is_none(comm):
 
         def merge(x, comm):
-            return _combine(x, name, told)
+            return combine(x, name, told)
     else:
 
         def merge(x, comm):

@@ -319,3 +319,27 @@ def test_the_rank_is_never_frozen(tmp_path):
     for ranks in (3, 3, 2):
         done = mpirun(ranks, path)
         assert done.returncode == 0, done.stderr
+
+
+_LOADED_FIRST = """
+import numba
+import numpy as np
+import dcomp as dc
+
+@numba.njit(cache=True)
+def work(comm, x):
+    return dc.sum(x, comm=comm), dc.norm(x, True, comm), comm.stop_requested(), dc.stop_requested()
+
+print(work(dc.COMM_WORLD, np.ones(4)), sum(work.stats.cache_hits.values()))
+"""
+
+
+def test_cached_code_comes_before_what_it_calls(tmp_path):
+    """The program has used none of dcomp's functions when numba loads code that calls them."""
+    path = tmp_path / "program.py"
+    path.write_text(_LOADED_FIRST)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for hits in (0, 1):
+        done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"(4.0, 2.0, False, False) {hits}\n"
