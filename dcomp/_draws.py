@@ -26,7 +26,7 @@ def is_integer(value: Any) -> bool:
 
 def shape_of(function: str, n: Any, name: str = "n") -> tuple[int, ...]:
     """The shape of all ranks' numbers together: of an integer, one axis of that length."""
-    if isinstance(n, Iterable):
+    if isinstance(n, Iterable) and not (isinstance(n, np.ndarray) and n.ndim == 0):
         shape = tuple(integer(function, name, one, 0) for one in n)
         if shape:
             return shape
@@ -75,10 +75,18 @@ def bounds(function: str, low: Any, high: Any, element: np.dtype) -> tuple[int, 
     return first, end
 
 
+def flag(function: str, name: str, value: Any) -> bool:
+    """A bool given by the user."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{function}: {name} must be True or False; got {value!r}")
+    return bool(value)
+
+
 def check_enough(function: str, total: Any, n: Any, replace: bool) -> None:
     """That so many can be chosen from `total`."""
     count = 1 if n is None else prod(shape_of(function, n))
-    integer(function, "a", total, 0)
+    if integer(function, "a", total, 0) > END:
+        raise ValueError(f"{function}: a must be less than 2**63; got {total}")
     if count > total and (total == 0 or not replace):
         without = "" if replace else " without replacement"
         raise ValueError(f"{function}: a must have as many as are to be chosen{without}; got {total} for {count}")

@@ -1,6 +1,7 @@
 """The machinery of `dcomp.random`: where a stream of random numbers is, and what each rank takes of it."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from ._buffers import as_array, check_out, check_out_layout
 from ._calls import located
 from ._checks import dtype_text, fingerprint
-from ._draws import check_enough, check_room, element_of, is_integer, shape_of
+from ._draws import check_enough, check_room, element_of, flag, is_integer, shape_of
 from ._layout import block_slice
 from ._ops import MIN
 from .kernels import random as numbers
@@ -32,6 +33,7 @@ class Stream:
         self._words = np.empty(numbers.STATE, np.uint64)  # compiled code reads and writes it, by its address
         self._record = self._words.ctypes.data
         self._key = self._words[: numbers.PLACE]
+        self._lock = threading.Lock()
         self._turn_to(seed, path, 0, 0)
 
     def _turn_to(self, seed: int, path: tuple[int, ...], spawned: int, position: int) -> None:
@@ -111,12 +113,18 @@ class Stream:
 
     def _take(self, shape: tuple[int, ...], element: np.dtype, out: np.ndarray | None) -> "Part":
         """Take the next elements, as many as the shape has, and make room for this rank's."""
-        base = self._position
         start, here = self._share(shape)
-        self._advance_to(base + prod(shape))
+        base = self._take_places(prod(shape))
         fits = type(out) is np.ndarray and out.flags.carray
         array: Any = out if fits else np.empty(here, element)
         return Part(base, base + start, array, array if array.ndim == 1 else array.reshape(-1), out)
+
+    def _take_places(self, count: int) -> int:
+        """Go on by so many elements; the first of them."""
+        with self._lock:  # of threads that draw at once each gets elements of its own
+            base = self._position
+            self._advance_to(base + count)
+        return base
 
     def _advance_to(self, position: int) -> None:
         self._words[numbers.PLACE] = position
@@ -129,7 +137,7 @@ class Stream:
         def check() -> Told:
             nonlocal shape
             shape = shape_of("choice", n)
-            return {"n": shape, "replace": replace}
+            return {"n": shape, "replace": flag("choice", "replace", replace)}
 
         rows, lengths = self._rows("choice", a, check)
         total = sum(lengths)
@@ -150,9 +158,9 @@ class Stream:
     def _reordered(self, function: str, x: Any, check: Callable[[], Told]) -> np.ndarray:
         """The rows that come to this rank, as many as it has."""
         rows, lengths = self._rows(function, x, check)
-        total, start, base = sum(lengths), sum(lengths[: self.comm.rank]), self._position
+        total, start = sum(lengths), sum(lengths[: self.comm.rank])
         check_room(function, self._position, (total,))
-        self._advance_to(base + total)
+        base = self._take_places(total)
         wanted = np.empty(len(rows), np.int64)
         self._order_into(wanted, base, start, total)
         return self._fetch(rows, lengths, wanted)

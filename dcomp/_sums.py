@@ -185,7 +185,8 @@ def norm(x: Any, *, reproducible: bool = False, comm: Communicator | None = None
         states = _accumulate([[(part, part) for part in _parts(array)]])
         return _rounded(_combine(states, "norm", told, comm=comm), np.dtype(real), root=True)
     local = [_plain_dot(part, part) for part in _flat(array.real, array.imag)[: 1 + (array.dtype.kind == "c")]]
-    return real(np.sqrt(_merged(comm, "norm", told, np.add.reduce(local), array.real)))
+    squares = _combine(np.array([np.add.reduce(local)]), "norm", told, comm=comm)[0]
+    return real(np.sqrt(squares))
 
 
 def _checked(function: str, argument: str, x: Any, reproducible: bool) -> np.ndarray:

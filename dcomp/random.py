@@ -12,7 +12,7 @@ import numpy as np
 import dcomp
 
 from ._buffers import check_out
-from ._draws import END, bounds, check_enough, integer, is_integer, real
+from ._draws import END, bounds, check_enough, flag, integer, is_integer, real
 from ._stream import Stream, Told
 from .kernels import random as numbers
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Generator"]
 
 
+_SEED_BITS = 2**13  # of which Python writes all digits
+
+
 class Generator(Stream):
     """Random numbers of one global stream, of which each rank gets its block.
 
@@ -29,7 +32,7 @@ class Generator(Stream):
 
     Parameters
     ----------
-    seed : int >= 0     Of any size. Equal seeds give equal numbers.
+    seed : int >= 0     Of up to 8192 bits. Equal seeds give equal numbers.
     comm : Communicator, optional     Whose ranks share the numbers out; omitted, COMM_WORLD.
 
     Attributes
@@ -57,6 +60,9 @@ class Generator(Stream):
     reports of ranks that wait name that. Without `n` a call draws a single number, the same on every rank, and
     compares nothing; if a rank leaves that out, the next call with `n` is an error on every rank.
 
+    Threads may draw from one generator of one rank, in an order that nobody knows, but for single numbers in compiled
+    code that gives the GIL away: give each thread a child of its own.
+
     Threefry-4x64-20, whose key of 256 bits BLAKE2b makes of the seed and of the path from it. Good for simulation, not
     for secrets.
 
@@ -76,6 +82,8 @@ class Generator(Stream):
         fault = None
         try:
             seed = integer("random.Generator", "seed", seed, 0)
+            if seed.bit_length() > _SEED_BITS:
+                raise ValueError(f"random.Generator: seed must have at most {_SEED_BITS} bits; got one of more")
         except (TypeError, ValueError) as error:
             fault = error
         self._agree("random.Generator", fault, seed=seed)
@@ -337,13 +345,13 @@ class Generator(Stream):
         -----
         With replacement as `integers`, without as the beginning of a `permutation`. Rows are fetched as there.
         """
-        replace = bool(replace)
         if not is_integer(a):
             return self._chosen_rows(a, n, replace)
 
         def check(_: np.dtype) -> Told:
+            told = {"replace": flag("choice", "replace", replace), "a": index(a)}
             check_enough("choice", a, n, replace)
-            return {"a": index(a), "replace": replace}
+            return told
 
         part = self._draw("choice", n, None, "integer", None, check)
         self._choose_into(part, index(a), replace)

@@ -131,7 +131,7 @@ def width_of(typingctx, stencil):
 
 @intrinsic
 def fits(typingctx, out, x):
-    """Whether all arrays are of one shape, and their rows lie together."""
+    """Whether all arrays are of one shape, their rows lie together, and none of x begins where `out` does."""
 
     def generate(context, builder, signature, values):
         arrays = [(out, values[0]), *_arrays(builder, x, values[1])]
@@ -144,16 +144,19 @@ def fits(typingctx, out, x):
             result = builder.and_(result, builder.icmp_signed("==", stride, stride.type(size)))
             for own, extent in zip(cgutils.unpack_tuple(builder, array.shape), extents):
                 result = builder.and_(result, builder.icmp_signed("==", own, extent))
+        begins = [builder.ptrtoint(array.data, _INT) for _, array in made]
+        for other in begins[1:]:
+            result = builder.and_(result, builder.icmp_signed("!=", other, begins[0]))
         return result
 
     return types.boolean(out, x), generate
 
 
 def _arrays(builder, of, value):
-    return [pair for pair in zip(_parts(of), _values(builder, of, value)) if isinstance(pair[0], types.Array)]
+    return [pair for pair in zip(parts_of(of), _values(builder, of, value)) if isinstance(pair[0], types.Array)]
 
 
-def _parts(of):
+def parts_of(of):
     """The types of a tuple, or the type."""
     return list(getattr(of, "types", [of]))
 
@@ -161,7 +164,7 @@ def _parts(of):
 def _values(builder, of, value):
     if not isinstance(of, types.BaseTuple):
         return [value]
-    return [builder.extract_value(value, i) for i in range(len(_parts(of)))]
+    return [builder.extract_value(value, i) for i in range(len(parts_of(of)))]
 
 
 def _place(context, builder, kind, value, indices):
@@ -185,7 +188,7 @@ def address_of_cell(typingctx, array, place, start):
 @intrinsic
 def compute_line(typingctx, out, x, stencil, place, start, count):
     """The address of a line, and in it `count` cells of ``out[*place, start:]``, by calling a function for each."""
-    parts = _parts(x)
+    parts = parts_of(x)
     seen = [Neighbourhood(one.dtype, one.ndim, stencil.width) if isinstance(one, types.Array) else one for one in parts]
     called = typingctx.resolve_function_type(stencil.function, tuple(seen), {})
 
@@ -230,13 +233,6 @@ def _weigher(rows):
         What stands across the row is summed first, once for all neighbours along the row that weigh it alike, such as
         the nine cells on either side of a cube; and what has the same weight is added before it is multiplied.
         """
-        if not isinstance(x, types.Array) or x.dtype != out.dtype or x.ndim != stencil.dimensions:
-            raise TypingError(
-                f"apply: x must be one array of the dtype of out, {out.dtype}, with {stencil.dimensions} axes as the "
-                f"weights; got {x}."
-            )
-        if not isinstance(x.dtype, types.Float | types.Complex):
-            raise TypingError(f"apply: weights are for floating-point numbers; got an array of {x.dtype}.")
 
         def generate(context, builder, signature, values):
             real = context.get_value_type(getattr(x.dtype, "underlying_float", x.dtype))

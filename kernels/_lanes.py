@@ -7,6 +7,7 @@ vectorises a sum, but in another order on each processor; here it is the same on
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 _INT, _SHORT = ir.IntType(64), ir.IntType(32)
@@ -62,6 +63,8 @@ def whole_dot(typingctx, x, y, count):
     A complex number is two real ones, so it is the real part of ``conj(x[i]) y[i]`` that is summed.
     """
     real = getattr(x.dtype, "underlying_float", x.dtype)
+    if not isinstance(real, types.Float):
+        raise TypingError(f"dot products are of floating-point numbers; got {x}.")
 
     def generate(context, builder, signature, values):
         vector = ir.VectorType(context.get_value_type(real), _LANES)

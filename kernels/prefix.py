@@ -14,9 +14,11 @@ most ``(i / 8 + 15) eps sum(|x|)``. Cost: 1 number read and 1 written per elemen
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from ._jit import jit
+from ._arguments import have_one_length
+from ._jit import jit, jit_inlined
 
 _INT, _SHORT = ir.IntType(64), ir.IntType(32)
 _BYTES = 64  # of a vector
@@ -59,6 +61,10 @@ def _scan(combiner, identity, *, is_exclusive):
     @intrinsic
     def scan(typingctx, out, x, carry):
         number = getattr(x.dtype, "underlying_float", x.dtype)
+        if not out.mutable:
+            raise TypingError(f"out must be writable; got {out}.")
+        if isinstance(number, types.Boolean) or (number is not x.dtype and combiner is not _add):
+            raise TypingError(f"x must be of integers, real numbers or, for sums, complex ones; got {x}.")
 
         def generate(context, builder, signature, values):
             element = context.get_value_type(number)
@@ -118,37 +124,49 @@ _inclusive_min, _exclusive_min = (_scan(_extreme("<"), _greatest, is_exclusive=o
 _inclusive_max, _exclusive_max = (_scan(_extreme(">"), _least, is_exclusive=one) for one in (False, True))
 
 
+@jit_inlined
+def _check(out, x):
+    if not have_one_length((out, x)):
+        raise ValueError("prefix: out and x must have one length.")
+
+
 @jit
 def inclusive_sum_into(out, x, carry):
     """``out[i] = carry + x[0] + ... + x[i]``; returns the last, the carry if there is none."""
+    _check(out, x)
     return _inclusive_sum(out, x, carry)
 
 
 @jit
 def exclusive_sum_into(out, x, carry):
     """``out[i] = carry + x[0] + ... + x[i - 1]``; returns what would come next, the carry of what follows."""
+    _check(out, x)
     return _exclusive_sum(out, x, carry)
 
 
 @jit
 def inclusive_min_into(out, x, carry):
     """The least of the carry and ``x[0] ... x[i]``, NaN as soon as there is one; returns the last."""
+    _check(out, x)
     return _inclusive_min(out, x, carry)
 
 
 @jit
 def exclusive_min_into(out, x, carry):
     """The least of the carry and ``x[0] ... x[i - 1]``; returns what would come next."""
+    _check(out, x)
     return _exclusive_min(out, x, carry)
 
 
 @jit
 def inclusive_max_into(out, x, carry):
     """The greatest of the carry and ``x[0] ... x[i]``, NaN as soon as there is one; returns the last."""
+    _check(out, x)
     return _inclusive_max(out, x, carry)
 
 
 @jit
 def exclusive_max_into(out, x, carry):
     """The greatest of the carry and ``x[0] ... x[i - 1]``; returns what would come next."""
+    _check(out, x)
     return _exclusive_max(out, x, carry)

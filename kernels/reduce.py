@@ -6,6 +6,7 @@ once. They are called from Python and from compiled code.
 
 import numpy as np
 
+from ._arguments import have_one_length
 from ._jit import jit, jit_inlined
 from ._lanes import EXTREME_STEP, STEP, whole_max, whole_min, whole_sum
 
@@ -33,6 +34,7 @@ def sum(x):
 
     Cost: 1 operation per number.
     """
+    have_one_length((x,))
     total = _sum_in_lanes(x[:_SUMMED])
     if x.size <= _SUMMED:
         return total
@@ -84,6 +86,7 @@ def max_place(x):
 
 @jit_inlined
 def _extreme_place(x, is_max):
+    have_one_length((x,))
     block, first = _SEARCHED // x.itemsize, 0
     value, has_nan = _extreme_of(x[:block], is_max)
     for start in range(block, x.size, block):

@@ -36,7 +36,7 @@ def images_into(out, keys, first, n):
     cycle walking). On the average less than two passes, of some 100 operations of 64 bits.
     """
     bits = 2
-    while (1 << bits) < n:
+    while bits < 63 and (1 << bits) < n:
         bits += 1
     walkers, places = np.empty(_CHUNK, np.uint64), np.empty(_CHUNK, np.int64)
     limit = np.uint64(n)

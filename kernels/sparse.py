@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from ._jit import jit, jit_inlined
@@ -92,6 +93,10 @@ def _columns(width):
     @intrinsic
     def multiply(typingctx, y, indices, data, x, row, first, start, end):
         """``y[row, first:first + width]``, of the entries from `start` to `end`."""
+        if not all(one.layout == "C" for one in (y, indices, data, x)) or not y.dtype == data.dtype == x.dtype:
+            raise TypingError(
+                f"csr_matmat_into: arrays must be in C order, y, data and x of one dtype; got {y, data, x}."
+            )
 
         def generate(context, builder, signature, values):
             into, columns, entries, factors = (

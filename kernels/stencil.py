@@ -21,6 +21,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload, register_jitable
 
@@ -29,10 +30,12 @@ from ._cells import (
     LINE,
     ROWS,
     PointType,
+    StencilType,
     WeightsType,
     address_of_cell,
     compute_line,
     fits,
+    parts_of,
     weigh_row,
     weigh_rows,
     width_of,
@@ -48,11 +51,11 @@ class Weights:
 
     Parameters
     ----------
-    weights : array of 2 or 3 axes, each of odd length     That of the cell itself is in the middle.
+    weights : array of 2 or 3 axes, each of odd length     That of the cell itself is in the middle. Real numbers.
 
     Raises
     ------
-    ValueError     If they are of another shape.
+    TypeError, ValueError     If they are no real numbers, or of another shape.
 
     Notes
     -----
@@ -60,7 +63,9 @@ class Weights:
     """
 
     def __init__(self, weights: Any) -> None:
-        given = np.asarray(weights, np.float64)
+        given = np.asarray(weights)
+        if given.dtype.kind not in "biuf":
+            raise TypeError(f"Weights: weights must be real numbers; got dtype {given.dtype}.")
         if given.ndim not in (2, 3) or any(n % 2 == 0 for n in given.shape):
             raise ValueError(f"Weights: weights must have 2 or 3 axes of odd lengths; got shape {given.shape}.")
         middle = np.array(given.shape) // 2
@@ -87,9 +92,11 @@ class Point:
 
     def __init__(self, function: Any, width: int) -> None:
         self.py_func = getattr(function, "py_func", function)
+        if not callable(self.py_func) or not isinstance(width, int | np.integer) or width < 0:
+            raise TypeError(
+                f"Point: function must be callable, and width a whole number from 0 on; got {function!r} and {width!r}."
+            )
         self.width = int(width)
-        if not callable(self.py_func) or self.width < 0:
-            raise TypeError(f"Point: function must be callable and width at least 0; got {function!r} and {width}.")
         compiled = numba.njit(error_model="numpy", forceinline=True)(self.py_func)
         self._numba_type_ = PointType(compiled, self.width)
 
@@ -144,7 +151,10 @@ def apply(out, x, stencil, box=None):
 
     Raises
     ------
-    ValueError     If shapes differ, rows do not lie together, or neighbours of a cell in the box are not in the arrays.
+    ValueError
+        If shapes differ, rows do not lie together, `out` is one of the arrays of `x`, or neighbours of a cell in the
+        box are not in the arrays.
+    numba.TypingError     If dtypes or numbers of axes do not fit, or a function does not compile.
 
     Notes
     -----
@@ -153,16 +163,57 @@ def apply(out, x, stencil, box=None):
     section 3). A sum by weights is added in an order that depends on the weights alone, so it has
     the same bits on every processor and in every box; of m weights it is off by at most ``(m + 1) eps sum(|w x|)``.
     """
-    if box is None:
-        _apply(out, x, stencil, interior(out, width_of(stencil)))
-    else:
-        _apply(out, x, stencil, box)
+    _apply(out, x, stencil, box)
+
+
+def _apply(out, x, stencil, box):
+    """Compute a box, or the interior if it is None."""
+
+
+@overload(_apply, jit_options={"forceinline": True})
+def _apply_to(out, x, stencil, box):
+    # Here, before the rest is compiled: of a mistake deep in there numba tries many variants, for half a minute.
+    _check_types(out, x, stencil, box)
+    if isinstance(box, types.NoneType):
+        return lambda out, x, stencil, box: _compute_box(out, x, stencil, interior(out, width_of(stencil)))
+    return lambda out, x, stencil, box: _compute_box(out, x, stencil, box)
+
+
+def _check_types(out: types.Type, x: types.Type, stencil: types.Type, box: types.Type) -> None:
+    """What can be told of the arguments of `apply` before it is compiled.
+
+    Raises
+    ------
+    TypingError     If they do not fit.
+    """
+    if not isinstance(stencil, StencilType):
+        raise TypingError(f"apply: stencil must be Weights or a Point; got {stencil}.")
+    if not (isinstance(out, types.Array) and out.ndim in (2, 3) and out.mutable):
+        raise TypingError(f"apply: out must be an array of 2 or 3 axes that can be written; got {out}.")
+    if isinstance(stencil, WeightsType) and not (
+        isinstance(x, types.Array) and x.dtype == out.dtype and x.ndim == out.ndim == stencil.dimensions
+    ):
+        raise TypingError(
+            f"apply: x must be one array of the dtype of out, {out.dtype}, and both with {stencil.dimensions} axes as "
+            f"the weights; got {x} and {out}."
+        )
+    if isinstance(stencil, WeightsType) and not isinstance(out.dtype, types.Float | types.Complex):
+        raise TypingError(f"apply: weights are for floating-point numbers; got an array of {out.dtype}.")
+    if any(isinstance(one, types.Array) and one.ndim != out.ndim for one in parts_of(x)):
+        raise TypingError(f"apply: the arrays of x must have the {out.ndim} axes of out; got {x}.")
+    ends = [[getattr(end, "signed", False) for end in parts_of(pair)] for pair in parts_of(box)]
+    if not isinstance(box, types.NoneType) and ends != [[True, True]] * out.ndim:
+        raise TypingError(f"apply: box must be a tuple of {out.ndim} pairs of signed integers; got {box}.")
 
 
 @jit_inlined
-def _apply(out, x, stencil, box):
+def _compute_box(out, x, stencil, box):
+    if out.size == 0:  # its strides may be anything
+        return
     if not fits(out, x):
-        raise ValueError("apply: out and the arrays of x must have one shape, and rows that lie together.")
+        raise ValueError(
+            "apply: out and the arrays of x must have one shape, rows that lie together, and places of their own."
+        )
     nbytes, is_empty, is_inside = out.itemsize, False, True
     for axis in range(out.ndim):
         first, last = box[axis]
@@ -225,8 +276,6 @@ def _compute_at_once(out, x, stencil, place, start, count, past):
 def _compute_by(out, x, stencil, place, start, count, past):
     if isinstance(stencil, WeightsType):
         return lambda out, x, stencil, place, start, count, past: weigh_row(out, x, stencil, place, start, count)
-    if not isinstance(stencil, PointType):
-        raise TypingError(f"apply: stencil must be Weights or a Point; got {stencil}.")
 
     def compute(out, x, stencil, place, start, count, past):
         target, nbytes = address_of_cell(out, place, start), count * out.itemsize

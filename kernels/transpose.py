@@ -3,6 +3,7 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from . import words as w
@@ -32,6 +33,8 @@ def _lanes_of(context, array):
 @intrinsic
 def _turn_tile(typingctx, out, x, i, j, streams):
     """``out[j:j + lanes, i:i + lanes]``, past the caches if it `streams`, where its lines are whole."""
+    if out.dtype != x.dtype:
+        raise TypingError(f"transpose_into: out must have the dtype of x, {x.dtype}; got {out.dtype}.")
 
     def generate(context, builder, signature, values):
         lanes = _lanes_of(context, x)
@@ -83,13 +86,25 @@ def _turned(builder, rows):
 def transpose_into(out, x):
     """``out[j, i] = x[i, j]``, and with three axes ``out[b, j, i] = x[b, i, j]``.
 
-    Of any dtype of numbers; both in C order, and apart. Cost: each number is read and written once.
+    Of one dtype of numbers; the rows of both lie together, and they are apart. Cost: each number is read and written
+    once. ValueError if shapes do not fit.
     """
+    if out.shape != (*x.shape[:-2], x.shape[-1], x.shape[-2]):
+        raise ValueError("transpose_into: out must have the shape of x transposed.")
+    if x.size == 0:
+        return
+    if not (_has_rows(out) and _has_rows(x)) or out.ctypes.data == x.ctypes.data:
+        raise ValueError("transpose_into: the rows of out and x must lie together, and out must not be x.")
     if x.ndim == 2:
         _transpose(out, x)
     else:
         for b in range(x.shape[0]):
             _transpose(out[b], x[b])
+
+
+@jit_inlined
+def _has_rows(x):
+    return x.shape[-1] < 2 or x.strides[-1] == x.itemsize
 
 
 @jit_inlined
@@ -102,7 +117,8 @@ def _transpose(out, x):
                 out[j, i] = x[i, j]
         return
     head = -out.ctypes.data % _LINE // x.itemsize % lanes  # columns before the first tile that is aligned
-    streams = out.nbytes >= w.STREAMED and out.strides[0] % _LINE == 0 and lanes * x.itemsize == _LINE
+    begins = out.ctypes.data % x.itemsize == 0  # else no tile is aligned
+    streams = begins and out.nbytes >= w.STREAMED and out.strides[0] % _LINE == 0 and lanes * x.itemsize == _LINE
     for first in range(0, m, _BAND):
         i = 0
         while True:

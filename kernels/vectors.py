@@ -7,10 +7,17 @@ product of n numbers is off by at most ``(n / 32 + 8) eps sum(|x y|)``.
 
 import numpy as np
 
+from ._arguments import have_one_length
 from ._jit import jit, jit_inlined
 from ._lanes import STEP, whole_dot
 
 _BLOCK = 1024  # elements, which stay in the cache between an update and the dot product
+
+
+@jit_inlined
+def _check(vectors):
+    if not have_one_length(vectors):
+        raise ValueError("vectors: all arrays must have one length.")
 
 
 @jit_inlined
@@ -26,12 +33,14 @@ def _dot(x, y):
 @jit
 def dot(x, y):
     """The dot product. Cost: 2 operations, and 2 numbers read, per element."""
+    _check((x, y))
     return _dot(x, y)
 
 
 @jit
 def axpy_into(y, a, x):
     """``y += a x``. Cost: 2 operations, 2 numbers read and 1 written, per element."""
+    _check((y, x))
     for i in range(y.size):
         y[i] += a * x[i]
 
@@ -42,6 +51,7 @@ def axpy_dot(y, a, x):
 
     Cost: 4 operations, 2 numbers read and 1 written, per element.
     """
+    _check((y, x))
     total = x.real.dtype.type(0)
     for start in range(0, y.size, _BLOCK):
         into, other = y[start : start + _BLOCK], x[start : start + _BLOCK]
@@ -57,6 +67,9 @@ def scale_dot(y, d, x):
 
     Cost: 3 operations, 2 numbers read and 1 written, per element.
     """
+    _check((y, x))
+    if d.size != y.size:
+        raise ValueError("scale_dot: d must have the length of y.")
     total = x.real.dtype.type(0)
     for start in range(0, y.size, _BLOCK):
         into, factors, other = y[start : start + _BLOCK], d[start : start + _BLOCK], x[start : start + _BLOCK]
@@ -69,6 +82,7 @@ def scale_dot(y, d, x):
 @jit
 def xpby_into(p, x, b):
     """``p = x + b p``. Cost: 2 operations, 2 numbers read and 1 written, per element."""
+    _check((p, x))
     for i in range(p.size):
         p[i] = x[i] + b * p[i]
 
@@ -76,6 +90,7 @@ def xpby_into(p, x, b):
 @jit
 def advance(x, p, a, z, b):
     """``x += a p``, then ``p = z + b p``. Cost: 4 operations, 3 numbers read and 2 written, per element."""
+    _check((x, p, z))
     for i in range(x.size):
         direction = p[i]
         x[i] += a * direction

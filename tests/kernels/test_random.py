@@ -246,6 +246,14 @@ def test_images_are_a_permutation(n):
     np.testing.assert_array_equal(part, whole[n // 3 :])
 
 
+@pytest.mark.parametrize("n", [2**62, 2**62 + 1, 2**63 - 1])
+def test_images_of_more_than_can_be_counted(n):
+    keys, out = np.arange(12, dtype=np.uint64), np.empty(1000, np.int64)
+    shuffle.images_into(out, keys, n - 1000, n)
+    assert len(set(out)) == 1000
+    assert 0 <= out.min() < n // 2 < out.max() < n
+
+
 def test_images_are_as_in_a_random_order():
     """Where each comes, neighbours, fixed points, ascents, parities: at 70000, which is walked to, many times."""
     n, times, cells = 70_000, 100, 64

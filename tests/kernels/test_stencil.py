@@ -37,7 +37,6 @@ def core(x, width):
 @pytest.mark.parametrize(
     ("weights", "dtype"),
     [
-        (STAR, np.float64),
         (STAR, np.float32),
         (ANY, np.float64),
         (BOX, np.float64),
@@ -135,12 +134,27 @@ def test_misuse():
         apply(np.zeros((6, 8)), x, kind, ((1, 4), (2, 6)))
     with pytest.raises(ValueError, match="one shape"):
         apply(np.zeros((6, 9)), x, kind)
+    with pytest.raises(ValueError, match="places of their own"):
+        apply(x, x, kind)
+    with pytest.raises(TypeError, match="real numbers"):
+        Weights([[1, 1j, 1]])
+    with pytest.raises(TypeError, match="whole number"):
+        Point(diffuse, 1.5)
     with pytest.raises(ValueError, match="odd lengths"):
         Weights(np.ones((2, 3)))
     with pytest.raises(TypeError, match="function must be callable"):
         Point(3, 1)
-    with pytest.raises(numba.TypingError, match="dtype of out"):
-        apply(np.zeros((6, 8), np.float32), x, kind)
+    first = Point(lambda u, k: u[0, 0] * k[0], 1)
+    for told, out, given, stencil_, box in (
+        ("dtype of out", np.zeros((6, 8), np.float32), x, kind, None),
+        ("both with 2 axes", np.zeros((6, 8, 3)), x, kind, None),
+        ("floating-point", np.zeros((6, 8), int), np.zeros((6, 8), int), kind, None),
+        ("can be written", np.broadcast_to(np.zeros(8), (6, 8)), x, kind, None),
+        ("the 2 axes of out", np.zeros((6, 8)), (x, x[0]), first, None),
+        ("2 pairs of signed", np.zeros((6, 8)), x, kind, ((2.0, 3.0), (2.0, 3.0))),
+    ):
+        with pytest.raises(numba.TypingError, match=told):
+            apply(out, given, stencil_, box)
     with pytest.raises(numba.TypingError, match="from -1 to 1"):
         apply(np.zeros((6, 8)), x, Point(lambda u: u[0, 2], 1))
     with pytest.raises(numba.TypingError, match="must be Weights or a Point"):

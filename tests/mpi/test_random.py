@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import compiled_random as compiled
 import numba
@@ -323,6 +324,19 @@ def test_a_global_generator():
         assert [*pair, single] == twin.random(3).tolist()
 
 
+def test_threads_draw_numbers_of_their_own():
+    gen = dc.random.Generator(5, comm=dc.COMM_SELF)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            drawn = list(pool.map(lambda _: [gen.random(3) for _ in range(6000)], range(2)))
+    finally:
+        sys.setswitchinterval(interval)
+    with together():
+        assert len(np.unique(drawn)) == gen.state["position"] == 36000
+
+
 def test_nothing_is_left_of_generators():
     gen = dc.random.Generator(5, comm=dc.COMM_SELF)
     with together():
@@ -373,6 +387,7 @@ def test_what_cannot_be_compiled(world, call, told):
 WRONG = {
     "negative": (lambda gen: gen.random(-1), ValueError, "random: n must be at least 0; got -1"),
     "no number": (lambda gen: gen.random(2.0), TypeError, "random: n must be an integer; got 2.0"),
+    "no dimension": (lambda gen: gen.random(np.array(2)), TypeError, "random: n must be an integer; got array"),
     "no axis": (lambda gen: gen.random(()), ValueError, "random: n must have an axis to cut"),
     "dtype": (lambda gen: gen.random(2, dtype="i4"), TypeError, "random: dtype must be float64 or float32"),
     "no dtype": (lambda gen: gen.random(2, dtype="x"), TypeError, "random: dtype must be one of NumPy's"),
@@ -394,6 +409,17 @@ WRONG = {
     "too few": (lambda gen: gen.choice(3, 4, replace=False), ValueError, "choice: a must have as many"),
     "none": (lambda gen: gen.choice(0, 4), ValueError, "choice: a must have as many as are to be chosen; got 0 for 4"),
     "too few rows": (lambda gen: gen.choice(np.empty((0, 2)), 4), ValueError, "choice: a must have as many"),
+    "too many": (lambda gen: gen.choice(2**63, 4), ValueError, "choice: a must be less than 2\\*\\*63; got 9223372036"),
+    "whether": (
+        lambda gen: gen.choice(9, 4, np.array([1, 2])),
+        TypeError,
+        "choice: replace must be True or False; got",
+    ),
+    "whether of rows": (
+        lambda gen: gen.choice(np.ones(9), 4, "no"),
+        TypeError,
+        "choice: replace must be True or False",
+    ),
     "few": (lambda gen: gen.permutation(-1), ValueError, "permutation: x must be at least 0; got -1"),
     "scalar": (lambda gen: gen.permutation(2.5), ValueError, "permutation: x must have at least one dimension"),
     "words": (lambda gen: gen.permutation(["a"]), TypeError, "permutation: x must be numeric; got strings"),
@@ -466,9 +492,9 @@ def test_equal_numbers_are_equal_calls(world):
         same(gen.random((3, 2) if first else [3, np.int32(2)]), alone.random((3, 2)), world)
 
 
-@pytest.mark.parametrize("seed", [None, -1, 1.5, "1", True, [1, 2]])
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "1", True, [1, 2], pytest.param(10**5000, id="huge")])
 def test_no_seed(world, seed):
-    with all_raise((TypeError, ValueError), "random.Generator: seed must be"):
+    with all_raise((TypeError, ValueError), "random.Generator: seed must (be|have)"):
         dc.random.Generator(seed, comm=world)
 
 

@@ -133,6 +133,14 @@ def test_plain(comm):
             np.testing.assert_allclose(norm, np.linalg.norm(whole.astype("c16")), rtol=1e-2 if dtype == "f2" else 1e-5)
 
 
+def test_norms_of_half_precision_are_rounded_once(world):
+    """Though their squares are beyond the greatest number, and float16 has 11 bits."""
+    with together():
+        for x in (300.0, 1.3):
+            total = np.float16(np.hypot.reduce([np.float16(x)] * world.size, dtype=float))
+            assert abs(dc.norm(np.array([x], "f2")) - total) <= np.spacing(total)
+
+
 def test_integers_are_exact_either_way(world):
     x = np.full(world.rank + 1, 2**62)
     with together():
