@@ -3,6 +3,7 @@
 import platform
 import time
 
+import mpi4py
 import numba
 import numpy as np
 
@@ -11,9 +12,11 @@ import dcomp as dc
 
 def describe_run() -> dict:
     """What every line of results says of its run: versions, and the machine."""
+    name, version = mpi4py.MPI.get_vendor()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "dcomp": dc.__version__,
+        "mpi": f"{name} {'.'.join(map(str, version))}",
         "numpy": np.__version__,
         "numba": numba.__version__,
         "python": platform.python_version(),

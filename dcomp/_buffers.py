@@ -38,6 +38,11 @@ def as_array(x: Any, function: str, argument: str = "x") -> tuple[np.ndarray, bo
     return array, scalar
 
 
+def plain(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """x as compiled code takes it: numba would compile anew, for seconds, for a read-only array or one out of line."""
+    return x if x.dtype == dtype and x.flags.carray else np.array(x, dtype, order="C")
+
+
 def layout_of(shape: Any, dtype: Any, function: str) -> tuple[tuple[int, ...], np.dtype]:
     """The extents and the dtype of an array to be made.
 

@@ -177,8 +177,8 @@ def describe(
 
 @lru_cache(1024)
 def told_of(text: str) -> tuple[tuple[str, str], ...]:
-    """``"a: 1, b: 2"`` as pairs."""
-    pairs = [one.partition(": ") for one in text.split(", ")]
+    """``"a: 1; b: 2"`` as pairs."""
+    pairs = [one.partition(": ") for one in text.split("; ")]
     return tuple((name, value) for name, _, value in pairs)
 
 

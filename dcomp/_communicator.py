@@ -111,7 +111,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
     def _combine(self, x: np.ndarray, function: str, told: str) -> Any:
         """The sum over the ranks of what a function that is built on it has made of its arguments; collective.
 
-        That function takes part in one exchange, this one, and under its own name: `told`, as in ``"a: 1, b: 2"``, are
+        That function takes part in one exchange, this one, and under its own name: `told`, as in ``"a: 1; b: 2"``, are
         the facts that must be the same on every rank, and a mismatch speaks of them. Compiled code makes the same call.
         A rank whose own arguments are wrong calls `_refuse` in the place of it.
         """

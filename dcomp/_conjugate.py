@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._buffers import as_array
+from ._buffers import as_array, plain
 from ._checks import dtype_text
 from ._communicator import Communicator
 from ._csr import CSR, DTYPES
@@ -118,7 +118,8 @@ class _Problem:
             raise TypeError(f"cg: A must be a CSR or a function of an array; got {type(A).__name__}")
         if isinstance(A, CSR) and (A.shape[0] != A.shape[1] or A.comm is not comm):
             raise ValueError(f"cg: A must be square, and its communicator that of the call; got {A!r} and {comm!r}")
-        if not (M is None or callable(M) or (M == "jacobi" and isinstance(A, CSR))):
+        is_jacobi = isinstance(M, str) and M == "jacobi" and isinstance(A, CSR)
+        if not (M is None or callable(M) or is_jacobi):
             raise ValueError(f'cg: M must be a function, or "jacobi" of a CSR; got {M!r} of {type(A).__name__}')
         self.comm, self._a, self._m = comm, A, M
         self.b = _vector("b", b, A.dtype if isinstance(A, CSR) else None)
@@ -147,7 +148,10 @@ class _Problem:
         with np.errstate(all="ignore"):  # what comes of it is looked at
             self.b, self._x = _shifted(self.b, -exponent), _shifted(self._x, -exponent)
             found = self._iterate(tol, limit)
-            return found._replace(x=_shifted(found.x, exponent))
+            x = _shifted(found.x, exponent)
+            if exponent and found.converged and self._sum(int(not np.isfinite(x).all())) != [0]:
+                return found._replace(x=x, converged=False, reason="not finite")  # the solution is beyond the dtype
+            return found._replace(x=x)
 
     def _iterate(self, tol: float, limit: int) -> Solution:
         """Descend, look at what is left, and descend again from there if it is not what was expected."""
@@ -175,6 +179,8 @@ class _Problem:
         """Iterate, from a residual on, until it seems to be small enough; why it ends before, else None."""
         x, real, least = self._x, self._real, float(np.finfo(self._real).eps)
         z, _, rz = self._precondition(r, vectors.dot(r, r))
+        if not math.isfinite(rz):
+            return iterations, "not finite"
         if not rz > 0:
             return iterations, "not positive definite"
         p = z.copy()
@@ -240,7 +246,7 @@ class _Problem:
             got = f"{y.shape}, {y.dtype}" if isinstance(y, np.ndarray) else type(y).__name__
             fault = ValueError(f"cg: {name} must return an array like its argument, {x.shape}, {x.dtype}; got {got}")
             agree(self.comm, "cg", fault)  # the others are in their next call
-        return np.ascontiguousarray(y)
+        return plain(y, x.dtype)
 
 
 def _vector(name: str, x: Any, dtype: np.dtype | None) -> np.ndarray:
@@ -251,7 +257,7 @@ def _vector(name: str, x: Any, dtype: np.dtype | None) -> np.ndarray:
     if not (array.dtype in DTYPES if dtype is None else np.can_cast(array.dtype, dtype)):
         wanted = "float32, float64 or complex128" if dtype is None else f"{dtype}, or of what fits into it"
         raise TypeError(f"cg: {name} must be of {wanted}; got {dtype_text(array.dtype)}. Convert it")
-    return np.ascontiguousarray(array, dtype)
+    return plain(array, array.dtype if dtype is None else dtype)
 
 
 def _shifted(x: np.ndarray, exponent: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._buffers import as_array
+from ._buffers import as_array, plain
 from ._checks import dtype_text
 from ._communicator import Communicator
 from ._draws import integer
@@ -13,12 +13,13 @@ from ._entries import Entries, Move, Paths
 from ._errors import ShapeMismatchError
 from ._layout import block_counts
 from ._ops import MAX
-from ._whole import agree
+from ._whole import agree, agree_on_total
 from ._world import world
 from .engine.neighbours import Block
 from .kernels import sparse
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.complex128))
+_LONGEST = 2**62 - 1  # so that sums of two lengths are integers of 64 bits
 _made = 0  # matrices on this rank
 
 
@@ -122,15 +123,16 @@ class CSR:
         TypeError     On every rank, if it is no such thing on one.
         """
         comm = comm or world()
-        rows: Any = None
-        fault = None
+        parts: Any = None
+        n, columns, fault = 0, 0, None
         try:
             rows = block.tocsr()
-        except AttributeError:
+            parts, (n, columns) = (rows.indptr, rows.indices, rows.data), rows.shape
+        except (AttributeError, TypeError, ValueError):
             fault = TypeError(f"from_scipy: block must be a sparse array of SciPy; got {type(block).__name__}")
-        agree(comm, "from_scipy", fault)
-        n = int(comm.allreduce(rows.shape[0]))
-        return cls(rows.indptr, rows.indices, rows.data, (n, rows.shape[1]), comm=comm)
+        shape = agree_on_total(comm, "from_scipy", n, fault, columns=columns), columns
+        indptr, indices, data = parts
+        return cls(indptr, indices, data, shape, comm=comm)
 
     def __repr__(self) -> str:
         return f"<CSR of shape {self.shape}, {self.dtype}, on {self.comm!r}>"
@@ -184,7 +186,7 @@ class CSR:
                     f"{function}: x must be of the dtype of the matrix, {self.dtype}, or one that fits into it; got "
                     f"{dtype_text(array.dtype)}. Convert it"
                 )
-            return np.ascontiguousarray(array, self.dtype), None
+            return plain(array, self.dtype), None
         except (TypeError, ValueError) as error:
             return np.empty(0, self.dtype), error
 
@@ -287,9 +289,8 @@ class Transposed:
 def _narrow(part: Part) -> Part:
     """The same with indices that take no more room than they must; `indptr` and `indices` of one dtype."""
     is_small = max(part.data.size, part.indices.max(initial=0)) < 2**31
-    index = np.int32 if is_small else np.int64
-    indptr, indices = (np.ascontiguousarray(one, index) for one in part[:2])
-    return Part(indptr, indices, np.ascontiguousarray(part.data))
+    index = np.dtype(np.int32 if is_small else np.int64)
+    return Part(plain(part.indptr, index), plain(part.indices, index), plain(part.data, part.data.dtype))
 
 
 def _checked_shape(shape: Any) -> tuple[int, int]:
@@ -297,7 +298,10 @@ def _checked_shape(shape: Any) -> tuple[int, int]:
         rows, columns = shape
     except (TypeError, ValueError):
         raise ValueError(f"CSR: shape must be two integers; got {shape!r}") from None
-    return integer("CSR", "shape", rows, 0), integer("CSR", "shape", columns, 0)
+    checked = integer("CSR", "shape", rows, 0), integer("CSR", "shape", columns, 0)
+    if max(checked) > _LONGEST:
+        raise ValueError(f"CSR: shape must be of integers below 2**62; got {shape!r}")
+    return checked
 
 
 def _checked_part(indptr: Any, indices: Any, data: Any, columns: int) -> Part:

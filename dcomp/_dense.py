@@ -1,5 +1,6 @@
 """Products and factorizations of dense matrices by block rows; each rank's own part is computed by NumPy."""
 
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -187,15 +188,12 @@ def svd(a: Any, *, comm: Communicator | None = None) -> SVD:
     comm = comm or world()
     array = _agreed("svd", a, comm)
     q, top, r = _factorize(comm, array)
-    u = s = vh = fault = None
+    u = s = vh = None
     if comm.rank == 0:
-        try:
+        with suppress(np.linalg.LinAlgError):
             u, s, vh = np.linalg.svd(r, full_matrices=False)
-        except np.linalg.LinAlgError as error:
-            fault = np.linalg.LinAlgError(f"svd: {error}, as it does for NaN")
-    is_found = comm.bcast(fault is None if comm.rank == 0 else None)
-    if not is_found:
-        raise fault or np.linalg.LinAlgError("svd: it did not converge")
+    if not comm.bcast(u is not None if comm.rank == 0 else None):
+        raise np.linalg.LinAlgError("svd: it does not converge, as with NaN or infinities in a")
     return SVD(q @ (top @ comm.bcast(u)), comm.bcast(s), comm.bcast(vh))
 
 

@@ -19,6 +19,13 @@ def integer(function: str, name: str, value: Any, least: int) -> int:
     return index(value)
 
 
+def flag(function: str, name: str, value: Any) -> bool:
+    """True or False given by the user, checked."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{function}: {name} must be True or False; got {value!r}")
+    return bool(value)
+
+
 def is_integer(value: Any) -> bool:
     """Whether it is Python's or NumPy's integer."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

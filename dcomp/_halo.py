@@ -26,6 +26,7 @@ from .engine.plans import Plan
 from .engine.requests import run
 
 _KEPT = 64  # exchanges of one grid
+_INTEGERS = (int, np.integer)
 
 
 class _Given:
@@ -150,7 +151,9 @@ class Halos:
 
     def _has_made_again(self, exchange: _Exchange | None, arrays: Sequence[Any], width: Any) -> bool:
         """Make the call if it has been made before, and the ranks know it by their tokens: whether it was made."""
-        if exchange is None or not exchange.can_be_known() or width != exchange.width:
+        if exchange is None or not exchange.can_be_known():
+            return False
+        if not isinstance(width, _INTEGERS) or width != exchange.width:
             return False
         if not (exchange.fits(arrays) and exchange.make_again(self._known)):
             return False
@@ -159,7 +162,7 @@ class Halos:
 
     def _checked(self, function: str, arrays: Sequence[Any], width: Any) -> tuple[_Given | None, Exception | None]:
         try:
-            if not isinstance(width, int | np.integer) or width < 1:
+            if not isinstance(width, _INTEGERS) or width < 1:
                 raise ValueError(f"{function}: width must be an integer >= 1; got {width!r}.")
             for one in arrays:
                 self._check(function, one, width)

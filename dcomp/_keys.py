@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import empty
+from ._buffers import plain
 
 
 def check_ordered(dtype: np.dtype, function: str) -> None:
@@ -37,7 +38,7 @@ def to_keys(x: np.ndarray, *, itemsize: int = 4, canonical: bool = False) -> np.
     `canonical`: elements that are equal, and all NaNs, have one key; else each bit pattern has its own, -0.0 a lesser
     one than 0.0.
     """
-    wide = np.require(x, _wide(x.dtype, itemsize), ["C", "A"])
+    wide = plain(x, _wide(x.dtype, itemsize))
     bits = wide.view(f"u{wide.itemsize}")
     keys = empty(bits.shape, bits.dtype)
     if wide.dtype.kind == "f":

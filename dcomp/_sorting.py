@@ -14,9 +14,10 @@ from ._arrays import empty
 from ._buffers import as_array
 from ._checks import dtype_text, normalise_axis
 from ._communicator import Communicator
+from ._draws import flag
 from ._keys import check_ordered, from_keys, is_plain, to_keys, words_of
 from ._layout import block_slice
-from ._whole import agree, balance, cut_sorted, exchange_blocks
+from ._whole import agree_on_total, balance, cut_sorted, exchange_blocks
 from ._world import world
 
 _FEW = 2**13  # elements of all ranks: to sort them all takes less time than to find out who gets which
@@ -58,8 +59,9 @@ def sort(
     Notes
     -----
     As in NumPy, NaN and NaT are last, complex numbers are ordered by their real parts first, and each column of an
-    array of more dimensions is sorted by itself. The result is the same, bit for bit, at any number of ranks; if it is
-    not `stable`, -0.0 comes before 0.0.
+    array of more dimensions is sorted by itself. Fields of records that are arrays are compared element by element
+    (by NumPy, and so along another axis than the first, byte by byte). The result is the same, bit for bit, at any
+    number of ranks; if it is not `stable`, -0.0 comes before 0.0.
 
     Up to 8192 elements in all go to every rank, which sorts them itself. Of more, in one dimension, each is moved to
     another rank at most once, and blocks are equally long whatever the data: of equal elements some go to one rank and
@@ -78,17 +80,17 @@ def sort(
     rank 0 [5 1 4], rank 1 [2 3]  ->  rank 0 [1 2 3], rank 1 [4 5]
     """
     comm = comm or world()
-    x, axis, names = _checked(comm, "sort", x, axis, key, stable)
+    x, axis, names, total = _checked(comm, "sort", x, axis, key, stable=stable)
     if axis > 0:
         return np.sort(x, axis=axis, kind="stable" if stable else None)
     if x.ndim > 1:
         return _sort_columns(
             comm,
             x,
-            lambda column: _sort_line(comm, column, None, True),
+            lambda ranks, column: _sort_line(ranks, total, column, None, True),
             lambda columns: np.sort(columns, axis=0, kind="stable"),
         )
-    return _sort_line(comm, x, names, stable)
+    return _sort_line(comm, total, x, names, stable)
 
 
 def argsort(x: Any, *, axis: int = 0, comm: Communicator | None = None) -> np.ndarray:
@@ -123,17 +125,17 @@ def argsort(x: Any, *, axis: int = 0, comm: Communicator | None = None) -> np.nd
     rank 0 [5 1 4], rank 1 [2 3]  ->  rank 0 [1 3 4], rank 1 [2 0]
     """
     comm = comm or world()
-    x, axis, _ = _checked(comm, "argsort", x, axis, None, True)
+    x, axis, _, total = _checked(comm, "argsort", x, axis, None, stable=True)
     if axis > 0:
         return np.argsort(x, axis=axis, kind="stable")
     if x.ndim > 1:
         return _sort_columns(
             comm,
             x,
-            lambda column: _argsort_line(comm, column),
+            lambda ranks, column: _argsort_line(ranks, total, column),
             lambda columns: np.argsort(columns, axis=0, kind="stable"),
         )
-    return _argsort_line(comm, x)
+    return _argsort_line(comm, total, x)
 
 
 def unique(x: Any, *, return_counts: bool = False, comm: Communicator | None = None) -> Any:
@@ -167,36 +169,44 @@ def unique(x: Any, *, return_counts: bool = False, comm: Communicator | None = N
     rank 0 [5 1 5], rank 1 [1 3]  ->  rank 0 [1 3], rank 1 [5]
     """
     comm = comm or world()
-    x, _, _ = _checked(comm, "unique", x, None, None, return_counts)
+    x, _, _, total = _checked(comm, "unique", x, None, None, return_counts=return_counts)
     x = x.reshape(-1)
-    whole = _gather_few(comm, x)
+    whole = _gather_few(comm, total, x)
     if whole is None:
-        found, counts = (balance(comm, one) for one in _unique_line(comm, x))
+        found, counts = (balance(comm, one) for one in _unique_line(comm, total, x))
     else:
-        found, counts = _unique_line(None, whole)
+        found, counts = _unique_line(None, total, whole)
         found, counts = found[comm.block(len(found))], counts[comm.block(len(counts))]
     return (found, counts) if return_counts else found
 
 
 def _checked(
-    comm: Communicator, function: str, x: Any, axis: Any, key: Any, option: bool
-) -> tuple[np.ndarray, int, list[str] | None]:
-    """The array, the axis and the fields by which it is sorted, once all ranks have agreed; axis None: of any shape."""
-    fault, array, names, facts = None, np.empty(0), None, {}
+    comm: Communicator, function: str, x: Any, axis: Any, key: Any, **option: Any
+) -> tuple[np.ndarray, int, list[str] | None, int]:
+    """The array, the axis, the fields by which it is sorted, and the rows of all ranks, once they have agreed.
+
+    In `unique` the array may have any shape, and it is its elements that are counted.
+    """
+    ((option_name, chosen),) = option.items()
+    is_flat = function == "unique"
+    array, names, n, fault = np.empty(0), None, 0, None
+    facts: dict[str, object] = {}
     try:
+        chosen = flag(function, option_name, chosen)
         array, _ = as_array(x, function)
         check_ordered(array.dtype, function)
-        names = _names(function, array, key, option)
-        if axis is not None:
+        names = _names(function, array, key, chosen)
+        facts = {"dtype": dtype_text(array.dtype), option_name: chosen}
+        if not is_flat:
             if array.ndim == 0:
                 raise ValueError(f"{function}: x must have at least one dimension; got a scalar")
             axis = normalise_axis(axis, array.ndim, function)
-            facts = {"shape_beyond_the_first_axis": array.shape[1:], "axis": axis, "key": names}
-        facts = {"dtype": dtype_text(array.dtype), **facts}
+            facts |= {"shape_beyond_the_first_axis": array.shape[1:], "axis": axis, "key": names}
+        n = array.size if is_flat else len(array)
     except (TypeError, ValueError) as error:
         fault = error
-    agree(comm, function, fault, **facts, **{"return_counts" if axis is None else "stable": bool(option)})
-    return array, axis, names
+    total = agree_on_total(comm, function, n, fault, **facts)
+    return array, axis, names, total
 
 
 def _names(function: str, x: np.ndarray, key: Any, stable: bool) -> list[str] | None:
@@ -212,37 +222,39 @@ def _names(function: str, x: np.ndarray, key: Any, stable: bool) -> list[str] | 
     return named if stable else [*named, *(name for name in fields if name not in named)]
 
 
-def _sort_line(comm: Communicator | None, x: np.ndarray, names: Sequence[str] | None, stable: bool) -> np.ndarray:
-    """`sort` in one dimension; without a communicator, of this rank's array only."""
-    whole = None if comm is None else _gather_few(comm, x)
+def _sort_line(
+    comm: Communicator | None, total: int, x: np.ndarray, names: Sequence[str] | None, stable: bool
+) -> np.ndarray:
+    """`sort` in one dimension, of `total` elements; without a communicator, of this rank's array only."""
+    whole = None if comm is None else _gather_few(comm, total, x)
     if comm is not None and whole is not None:
-        return _sort_line(None, whole, names, stable)[comm.block(len(whole))]
+        return _sort_line(None, total, whole, names, stable)[comm.block(total)]
     if not is_plain(x.dtype) or (stable and x.dtype.kind == "f"):
-        return _sort_rows(comm, words_of(x, names), lambda order: x[order])
+        return _sort_rows(comm, total, words_of(x, names), lambda order: x[order])
     keys, _ = _sort_keys(to_keys(x))  # from which the elements can be made again, so they are all that is moved
     if comm is not None:
-        (keys,), bounds = _exchange(comm, [keys], [keys])
+        (keys,), bounds = _exchange(comm, total, [keys], [keys])
         keys, _ = _merge(keys, bounds)
     return from_keys(keys, x.dtype)
 
 
-def _argsort_line(comm: Communicator, x: np.ndarray) -> np.ndarray:
-    """`argsort` in one dimension."""
-    whole = _gather_few(comm, x)
-    if whole is not None:
-        return _sort_rows(None, words_of(whole), lambda order: order)[comm.block(len(whole))]
+def _argsort_line(comm: Communicator | None, total: int, x: np.ndarray) -> np.ndarray:
+    """`argsort` in one dimension, of `total` elements; without a communicator, of this rank's array only."""
+    whole = None if comm is None else _gather_few(comm, total, x)
+    if comm is None or whole is not None:
+        order = _sort_rows(None, total, words_of(x if whole is None else whole), lambda order: order)
+        return order if comm is None else order[comm.block(total)]
     first = int(comm.exscan(len(x)))
-    return _sort_rows(comm, words_of(x), lambda order: np.add(order, first, out=order))
+    return _sort_rows(comm, total, words_of(x), lambda order: np.add(order, first, out=order))
 
 
-def _unique_line(comm: Communicator | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _unique_line(comm: Communicator | None, total: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What this rank has found of the different elements of more than few, and their counts."""
-    values = _sort_line(comm, x, None, False)
+    values = _sort_line(comm, total, x, None, False)
     is_first = np.ones(len(values), bool)
     is_first[1:] = _differ(values[:-1], values[1:])
     if comm is None:
         return values[is_first], np.diff(np.flatnonzero(is_first), append=len(values))
-    total = int(comm.allreduce(len(values)))
     lasts = comm.allgather(values[-1:])
     is_first[:1] = comm.rank == 0 or _differ(lasts[comm.rank - 1 : comm.rank], values[:1])
     starts = np.flatnonzero(is_first) + comm.block(total).start
@@ -250,22 +262,22 @@ def _unique_line(comm: Communicator | None, x: np.ndarray) -> tuple[np.ndarray, 
     return values[is_first], np.diff(starts, append=min(following, default=total))
 
 
-def _gather_few(comm: Communicator, x: np.ndarray) -> np.ndarray | None:
+def _gather_few(comm: Communicator, total: int, x: np.ndarray) -> np.ndarray | None:
     """The whole array where it is so short that each rank sorts it itself; else None."""
     if comm.size == 1:
-        return x
-    return comm.allgather(x) if comm.allreduce(len(x)) <= _FEW else None
+        return x  # also a long one: nothing is to be cut or merged
+    return comm.allgather(x) if total <= _FEW else None
 
 
 def _sort_rows(
-    comm: Communicator | None, words: list[np.ndarray], take: Callable[[np.ndarray], np.ndarray]
+    comm: Communicator | None, total: int, words: list[np.ndarray], take: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """What `take` makes of this rank's indices, in the order of the words, stably; this rank's block of that."""
     order, first = _argsort_words(words)
     if comm is None:
         return take(order)
     words = [first, *(word[order] for word in words[1:])]
-    (*words, rows), bounds = _exchange(comm, words, [*words, take(order)])
+    (*words, rows), bounds = _exchange(comm, total, words, [*words, take(order)])
     if len(words) > 1:
         order, _ = _argsort_words(words)
     elif rows.dtype == np.int64:
@@ -308,13 +320,12 @@ def _others(keys: np.ndarray, values: np.ndarray | None) -> tuple[np.ndarray, np
 
 
 def _exchange(
-    comm: Communicator, words: Sequence[np.ndarray], arrays: Sequence[np.ndarray]
+    comm: Communicator, total: int, words: Sequence[np.ndarray], arrays: Sequence[np.ndarray]
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Each rank's block of arrays that are in the order of their words on every rank: one run from each rank, and where
     the runs begin.
     """
     n = len(words[0])
-    total = int(comm.allreduce(n))
     starts = [block_slice(total, comm.size, rank).start for rank in range(1, comm.size)]
     cuts = cut_sorted(comm, words, np.array(starts, np.int64))
     counts = np.diff(cuts, prepend=0, append=n)
@@ -326,17 +337,27 @@ def _exchange(
 def _sort_columns(
     comm: Communicator,
     x: np.ndarray,
-    sort_line: Callable[[np.ndarray], np.ndarray],
+    sort_line: Callable[[Communicator | None, np.ndarray], np.ndarray],
     sort_whole: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Sort each column by itself: whole columns on each rank if there are enough of them, else one after the other."""
     columns = x.reshape(len(x), prod(x.shape[1:]))
     if 0 < columns.shape[1] < comm.size:
-        done = np.stack([sort_line(column) for column in columns.T], axis=1)
+        done = _by_columns(columns, lambda column: sort_line(comm, column))
     else:
         whole = comm.alltoall(columns, split_axis=1, concat_axis=0)
-        done = comm.alltoall(sort_whole(whole), split_axis=0, concat_axis=1)
+        is_numpys = x.dtype.names is None or whole.size == 0  # whose order of fields that are arrays is another
+        done = sort_whole(whole) if is_numpys else _by_columns(whole, lambda column: sort_line(None, column))
+        done = comm.alltoall(done, split_axis=0, concat_axis=1)
     return done.reshape(len(done), *x.shape[1:])
+
+
+def _by_columns(columns: np.ndarray, sort_line: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    lines = [sort_line(column) for column in columns.T]
+    done = np.empty((len(lines[0]), len(lines)), lines[0].dtype)  # `numpy.stack` makes it native, and records dense
+    for i, line in enumerate(lines):
+        done[:, i] = line
+    return done
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._arrays import empty
-from ._buffers import as_array
+from ._buffers import as_array, plain
 from ._checks import dtype_text, fingerprint
 from ._communicator import Communicator
 from ._keys import from_keys, to_keys
 from ._ops import MIN
-from ._whole import agree, nth_keys
+from ._whole import agree_on_total, nth_keys
 from ._world import world
 
 _BITS = 16  # of keys, counted in one pass
@@ -33,6 +33,8 @@ def _place(alpha: float, beta: float) -> Callable[[int, np.ndarray], np.ndarray]
 
 
 def _step_or_middle(place: np.ndarray) -> np.ndarray:
+    if place.dtype.kind in "iu":  # of the integers 0 and 1: NumPy takes the place itself
+        return place
     return np.where(place == np.floor(place), place + 0.5, np.ceil(place))
 
 
@@ -94,18 +96,22 @@ def quantile(x: Any, q: Any, *, method: str = "linear", comm: Communicator | Non
     rank 0 [5 1 4], rank 1 [2 3]; quantile(x, 0.25)  ->  both 2.0
     """
     comm = comm or world()
-    fault, array, fractions = None, np.empty(0), np.empty(0)
+    fault, array, fractions, facts = None, np.empty(0), np.empty(0), {}
+    is_plain = type(q) in (int, float)  # as in NumPy, such a one leaves the dtype of x as it is
     try:
         array = _numbers(x, "quantile", "iuf")
-        fractions = np.asanyarray(q)
+        fractions = as_array(q, "quantile", "q")[0]
+        if fractions.dtype.kind == "u":  # places before the first are negative
+            fractions = fractions.astype(np.int64)
         if fractions.dtype.kind not in "iuf" or not ((fractions >= 0) & (fractions <= 1)).all():
             raise ValueError(f"quantile: q must be numbers from 0 to 1; got {q!r}")
-        if method not in _METHODS:
+        if not isinstance(method, str) or method not in _METHODS:
             raise ValueError(f"quantile: method must be one of {', '.join(_METHODS)}; got {method!r}")
+        told = _told(fractions) if is_plain else f"{_told(fractions)} of {fractions.dtype}"
+        facts = {"dtype": dtype_text(array.dtype), "q": told, "method": method}
     except (TypeError, ValueError) as error:
         fault = error
-    agree(comm, "quantile", fault, dtype=dtype_text(array.dtype), q=_told(fractions), method=method)
-    total = _total(comm, array, "quantile")
+    total = _total(comm, array, "quantile", fault, **facts)
     place = np.asarray(_METHODS[method].place(total, fractions))
     if _METHODS[method].is_element or (method == "linear" and place.dtype.kind in "iu"):
         found, last = _at_places(comm, array, total, place.clip(0, total - 1))
@@ -114,8 +120,7 @@ def quantile(x: Any, q: Any, *, method: str = "linear", comm: Communicator | Non
         down, top = np.floor(place), total - 1
         neighbours = np.stack([np.where(place >= top, top, down), np.where(place >= 0, down + 1, 0)])
         (lower, upper), last = _at_places(comm, array, total, neighbours.clip(0, top))
-        # As in NumPy, a plain number leaves the dtype of x as it is.
-        weight: Any = float(place - down) if type(q) in (int, float) else place - down
+        weight: Any = float(place - down) if is_plain else place - down
         result = _interpolate(lower, upper, weight)
     if np.isnan(last):
         return last if place.ndim == 0 else np.full_like(result, last)
@@ -157,8 +162,7 @@ def median(x: Any, *, comm: Communicator | None = None) -> Any:
         array = _numbers(x, "median", "biuf")
     except (TypeError, ValueError) as error:
         fault = error
-    agree(comm, "median", fault, dtype=dtype_text(array.dtype))
-    total = _total(comm, array, "median")
+    total = _total(comm, array, "median", fault, dtype=dtype_text(array.dtype))
     middle, last = _at_places(comm, array, total, np.unique([(total - 1) // 2, total // 2]))
     return last if np.isnan(last) else np.median(middle)
 
@@ -201,19 +205,20 @@ def histogram(
     rank 0 [5 1 4], rank 1 [2 3]; histogram(x, 2)  ->  both ([2 3], [1. 3. 5.])
     """
     comm = comm or world()
-    fault, array, ends = None, np.empty(0), None
+    fault, array, given, facts = None, np.empty(0), np.empty(0), {}
     try:
         array = _numbers(x, "histogram", "biuf").reshape(-1)
         array = array.view(np.uint8) if array.dtype.kind == "b" else array
-        ends = _ends(bins, range)
+        given = _bins(bins)
+        facts = {"dtype": dtype_text(array.dtype), "bins": _told(given), "range": _ends(range)}
     except (TypeError, ValueError) as error:
         fault = error
-    agree(comm, "histogram", fault, dtype=dtype_text(array.dtype), bins=_told(np.asarray(bins)), range=ends)
-    if np.ndim(bins) == 1:
-        edges = np.asarray(bins)
+    total = agree_on_total(comm, "histogram", array.size, fault, **facts)
+    if given.ndim == 1:
+        edges = given
         return comm.allreduce(np.histogram(array, edges)[0].astype(np.int64)), edges
     outer = array[:0]
-    if range is None and int(comm.allreduce(array.size)):
+    if range is None and total:
         every = comm.allgather(np.array([array.min(), array.max()] if array.size else [], array.dtype))
         outer = np.array([every.min(), every.max()])
         if not np.isfinite(outer).all():
@@ -240,19 +245,23 @@ def _told(numbers: np.ndarray) -> str:
     return f"{numbers.size} numbers, {numbers.flat[0]} ... {numbers.flat[-1]} ({fingerprint(str(numbers.tolist()))})"
 
 
-def _ends(bins: Any, range: Any) -> str | None:
-    """The range in words, once bins and range are checked."""
-    if np.ndim(bins) == 0:
+def _bins(bins: Any) -> np.ndarray:
+    """The number of bins, without an axis, or their edges."""
+    given = as_array(bins, "histogram", "bins")[0]
+    if given.ndim == 0:
         try:
             count = index(bins)
         except TypeError:
             raise TypeError(f"histogram: bins must be an integer, or edges; got {bins!r}") from None
-        if count < 1:
-            raise ValueError(f"histogram: bins must be at least 1; got {bins!r}")
-    else:
-        edges = np.asarray(bins)
-        if edges.ndim != 1 or edges.size < 2 or edges.dtype.kind not in "iuf" or not (edges[:-1] <= edges[1:]).all():
-            raise ValueError(f"histogram: bins must be an integer, or at least two edges in order; got {bins!r}")
+        if not 1 <= count < 2**31:
+            raise ValueError(f"histogram: bins must be at least 1 and below 2**31; got {bins!r}")
+    elif given.ndim != 1 or given.size < 2 or given.dtype.kind not in "iuf" or not (given[:-1] <= given[1:]).all():
+        raise ValueError(f"histogram: bins must be an integer, or at least two edges in order; got {bins!r}")
+    return given
+
+
+def _ends(range: Any) -> str | None:
+    """The range in words, checked."""
     if range is None:
         return None
     try:
@@ -270,12 +279,13 @@ def _count(x: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
     counts, edges = np.zeros(len(edges) - 1, np.int64), edges.astype(np.float64)
     for start in np.arange(0, len(x), _CHUNK):
-        count_in_bins(counts, np.require(x[start : start + _CHUNK], np.float64, ["C", "A", "W"]), edges)
+        count_in_bins(counts, plain(x[start : start + _CHUNK], edges.dtype), edges)
     return counts
 
 
-def _total(comm: Communicator, x: np.ndarray, function: str) -> int:
-    total = int(comm.allreduce(x.size))
+def _total(comm: Communicator, x: np.ndarray, function: str, fault: Exception | None, **facts: object) -> int:
+    """How many elements all ranks have, once they have agreed."""
+    total = agree_on_total(comm, function, x.size, fault, **facts)
     if total == 0:
         raise ValueError(f"{function}: x must have at least one element; got none on all {comm.size} ranks")
     return total

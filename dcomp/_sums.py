@@ -14,6 +14,7 @@ import numpy as np
 from ._buffers import as_array
 from ._checks import dtype_text
 from ._communicator import Communicator
+from ._draws import flag
 from ._errors import ShapeMismatchError
 from ._functions import _combine
 from ._world import world
@@ -197,8 +198,7 @@ def _checked(function: str, argument: str, x: Any, reproducible: bool) -> np.nda
     TypeError     If it cannot be, or if `reproducible` is no bool.
     """
     array, _ = as_array(x, function, argument)
-    if not isinstance(reproducible, bool | np.bool_):
-        raise TypeError(f"{function}: reproducible must be True or False; got {reproducible!r}")
+    flag(function, "reproducible", reproducible)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{function}: {argument} must be of numbers or bool; got {dtype_text(array.dtype)}")
     native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
@@ -256,7 +256,7 @@ def _parts(x: np.ndarray) -> list[np.ndarray]:
 
 @cache
 def _told(dtype: np.dtype, reproducible: bool) -> str:
-    return f"dtype of x: {dtype_text(dtype)}, reproducible: {reproducible}"
+    return f"dtype of x: {dtype_text(dtype)}; reproducible: {reproducible}"
 
 
 def _plain_dot(x: np.ndarray, y: np.ndarray) -> Any:

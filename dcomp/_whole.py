@@ -9,13 +9,21 @@ from ._communicator import Communicator
 from ._layout import block_slice
 
 
-def agree(comm: Communicator, function: str, fault: Exception | None = None, **facts: object) -> None:
+def agree(comm: Communicator, function: str, fault: Exception | None = None, /, **facts: object) -> None:
     """Go on if every rank's arguments are right, and their `facts` the same; else raise on every rank.
 
     `fault`: what this rank alone has found to be wrong. It is raised here, and the others are told of it.
     """
-    with comm._channel.turn(function):
-        comm._agree(function, fault, **{name.replace("_", " "): fact for name, fact in facts.items()})
+    if fault is not None or comm._channel.is_checked:
+        agree_on_total(comm, function, 0, fault, **facts)
+
+
+def agree_on_total(comm: Communicator, function: str, n: int, fault: Exception | None, /, **facts: object) -> int:
+    """`agree`, and in the same exchange the sum of the ranks' n."""
+    if fault is not None:
+        comm._refuse(function, fault)
+    told = "; ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in facts.items() if fact is not None)
+    return int(comm._combine(np.array([n]), function, told)[0])
 
 
 def exchange_blocks(comm: Communicator, x: np.ndarray, counts: np.ndarray, received: np.ndarray) -> np.ndarray:

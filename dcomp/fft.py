@@ -7,7 +7,7 @@ Along axes that a rank has whole, SciPy transforms. Along the axis that is cut n
 one first, which moves it once through the network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def fftn(
 
     Returns
     -------
-    array, complex64 of float32 and complex64, else complex128; this rank's block of what `numpy.fft.fftn` gives
+    array, complex64 of float16, float32 and complex64, clongdouble of long doubles, else complex128
+        This rank's block of what `numpy.fft.fftn` gives.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def rfftn(
 
     Returns
     -------
-    array, complex64 of float32, else complex128; this rank's block of what `numpy.fft.rfftn` gives
+    array, dtype as of `fftn`     This rank's block of what `numpy.fft.rfftn` gives.
     """
     given = _Transform("rfftn", x, axes, norm, axis, out_axis, comm, is_real=True)
     last = given.axes.pop()
@@ -124,7 +125,7 @@ def irfftn(
 
     Returns
     -------
-    array, float32 of complex64, else float64; this rank's block of what `numpy.fft.irfftn` gives
+    array, real, of the precision of what `fftn` gives     This rank's block of what `numpy.fft.irfftn` gives.
     """
     given = _Transform("irfftn", x, axes, norm, axis, out_axis, comm, n=n)
     last = given.axes.pop()
@@ -153,7 +154,7 @@ class _Transform:
 
             self._scipy = fft
             self._take(function, x, axes, axis, out_axis, is_real)
-            if norm not in _NORMS:
+            if not isinstance(norm, str) or norm not in _NORMS:
                 raise ValueError(f"{function}: norm must be one of {', '.join(_NORMS)}; got {norm!r}")
             if n is not None and (not isinstance(n, int | np.integer) or n < 1):
                 raise ValueError(f"{function}: n must be an integer >= 1; got {n!r}")
@@ -178,6 +179,8 @@ class _Transform:
         self._at = normalise_axis(axis, ndim, function)
         self._out = self._at if out_axis is None else normalise_axis(out_axis, ndim, function, "out_axis")
         given = range(ndim) if axes is None else axes
+        if not isinstance(given, Iterable):
+            raise TypeError(f"{function}: axes must be a sequence of integers; got {axes!r}")
         self.axes = [normalise_axis(one, ndim, function, "axes") for one in given]
         if not self.axes or len({*self.axes}) < len(self.axes):
             raise ValueError(f"{function}: axes must be different ones, at least one; got {axes!r}")

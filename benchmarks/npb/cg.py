@@ -1,6 +1,6 @@
 """CG: the smallest eigenvalue of a random sparse matrix by the inverse power method, with conjugate gradients.
 
-Source: NAS-95-020, section 2.4.
+Source: kernel CG of RNR-94-007; classes of NAS-95-020 (see `lcg`).
 
 Fast because the whole of an iteration is compiled, with its collectives (`conjugate_gradients`); the product with the
 matrix is a kernel of dcomp, with columns of 4 bytes; what is done with vectors reads them as seldom as possible

@@ -1,7 +1,7 @@
 """The matrix of CG: random, sparse, symmetric, of a known condition number.
 
-Source: NAS-95-020, section 2.4: a sum of n outer products of sparse random vectors, weighted from 1 down to the
-reciprocal of the condition number, and a multiple of the identity.
+Source: kernel CG of RNR-94-007 (see `lcg`): a sum of n outer products of sparse random vectors, weighted from 1 down to
+the reciprocal of the condition number, and a multiple of the identity.
 """
 
 import lcg

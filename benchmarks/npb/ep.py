@@ -1,6 +1,6 @@
 """EP, embarrassingly parallel: pairs of normal random numbers, their sums, and how many lie in which square ring.
 
-Source: NAS-95-020, section 2.2 (the polar method on pairs of uniform numbers).
+Source: kernel EP of RNR-94-007 (the polar method on pairs of uniform numbers); classes of NAS-95-020 (see `lcg`).
 
 Fast because one loop does it all, and LLVM vectorises it: numbers far from each other in the stream, each with its own
 state, advance together, a jump of all of them at once; pairs outside the circle are not branched around but get the

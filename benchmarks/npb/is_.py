@@ -1,7 +1,7 @@
 """IS, integer sort: the ranks of many small integer keys, ten times, after two of the keys have changed.
 
-Source: NAS-95-020, section 2.3, and D. Bailey et al., The NAS Parallel Benchmarks, RNR-94-007, section 2.3: the keys
-stay where they are generated, and what is timed is to find their ranks, not to move them there.
+Source: kernel IS of RNR-94-007, classes of NAS-95-020 (see `lcg`): the keys stay where they are generated, and what is
+timed is to find their ranks, not to move them there.
 
 Fast because equal keys are counted in a table of all keys there can be, which is small enough for a cache, and the
 tables of all ranks are added up by one `allreduce`. The sums of what is before each place are the ranks of all keys, on

@@ -1,6 +1,7 @@
 """The random numbers of the NAS Parallel Benchmarks: ``x' = 5**13 x mod 2**46``, and ``x / 2**46``.
 
-Source: D. Bailey et al., The NAS Parallel Benchmarks 2.0, NAS-95-020, section 2.3.
+Source: D. Bailey et al., The NAS Parallel Benchmarks, RNR-94-007 (1994), section 2.3, which has also what the kernels
+compute; their classes are those of D. Bailey et al., The NAS Parallel Benchmarks 2.0, NAS-95-020 (1995).
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ makes them fast:
 - Of the 26 neighbours, sums over those in one column are made once, and used for three points each.
 - What follows on another is done plane by plane, while the planes are in the cache.
 
-Source: D. Bailey et al., The NAS Parallel Benchmarks, NAS-95-020, section 2.2.
+Source: kernel MG of RNR-94-007 (see `lcg`).
 """
 
 import numpy as np

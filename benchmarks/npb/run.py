@@ -2,7 +2,7 @@
 
     mpirun -n 2 python benchmarks/npb/run.py --benchmarks ep,cg --classes W,A --output npb.jsonl
 
-Written from the specification (D. Bailey et al., NAS-95-020, and the parameters of its classes), with the public
+Written from the specification (D. Bailey et al., RNR-94-007, and NAS-95-020 with its classes), with the public
 names of dcomp, compiled by numba. A result that is not the specification's makes the exit status 1. Of `--rounds`
 the median counts.
 """
@@ -19,15 +19,19 @@ from outcome import report
 from text import parse_names
 
 BENCHMARKS = ("ep", "cg", "mg", "ft", "is")
+CLASSES = ("S", "W", "A", "B")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--benchmarks", type=parse_names, default=list(BENCHMARKS), help="default: all")
-    parser.add_argument("--classes", type=parse_names, default=["S"], help="of S, W, A, B")
+    parser.add_argument("--classes", type=parse_names, default=["S"], help=f"of {', '.join(CLASSES)}")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", help="file to which the JSON lines are added")
     arguments = parser.parse_args()
+    for option, known in (("benchmarks", BENCHMARKS), ("classes", CLASSES)):
+        if wrong := [one for one in getattr(arguments, option) if one not in known]:
+            parser.error(f"--{option} must be of {', '.join(known)}; got {', '.join(wrong)}")
     all_verified = True
     for name in arguments.benchmarks:
         module = importlib.import_module({"is": "is_"}.get(name, name))

@@ -5,7 +5,7 @@ the south and to the east, the negative to the north and to the west.
 """
 
 import numpy as np
-from outcome import Outcome, agrees, timed
+from outcome import Outcome, timed
 
 import dcomp as dc
 
@@ -69,6 +69,5 @@ def run(size: int, iterations: int, comm: dc.Communicator) -> Outcome:
     seconds = timed(comm, step, iterations)
     cells = (size - 2 * RADIUS) ** 2
     norm, expected = comm.allreduce(np.abs(out).sum()) / cells, 2.0 * (iterations + 1)
-    return Outcome(
-        seconds, iterations * cells * OPERATIONS, agrees(norm, expected, 1e-8), f"norm {norm}, not {expected}"
-    )
+    is_verified = bool(abs(norm - expected) <= 1e-8)
+    return Outcome(seconds, iterations * cells * OPERATIONS, is_verified, f"norm {norm}, not {expected}")

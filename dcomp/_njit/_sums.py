@@ -67,7 +67,7 @@ def _work(name: str, arrays: dict[str, Any], reproducible: Any, comm: Any) -> Ca
             raise TypeError(f"{name}: comm must be a communicator; got {comm}")
     except TypeError as error:
         raise TypeError(f"{error} (in compiled code{place()}).") from None
-    merge = _merger(name, f"dtype of x: {dtype.name}, reproducible: {is_exact}", comm)
+    merge = _merger(name, f"dtype of x: {dtype.name}; reproducible: {is_exact}", comm)
     flat = _flat if arrays["x"].ndim == 1 else _flattened
     is_plain = all(
         kind.dtype == types.float64 and kind.layout == "C" and kind.mutable and kind.aligned for kind in arrays.values()

@@ -359,7 +359,13 @@ def test_another_call_on_a_rank(world):
     with together():
         for _ in range(4):
             cart.halo(array)
-    for wrong in (cart.barrier, lambda: cart.allreduce(1.0), lambda: cart.halo(array, 2), lambda: cart.halo(None)):
+    for wrong in (
+        cart.barrier,
+        lambda: cart.allreduce(1.0),
+        lambda: cart.halo(array, 2),
+        lambda: cart.halo(array, np.array([1, 1])),
+        lambda: cart.halo(None),
+    ):
         with all_raise(dc.CollectiveMismatchError if world.rank else (dc.DcompError, ValueError, TypeError), "halo"):
             cart.halo(array) if world.rank else wrong()
         with together():

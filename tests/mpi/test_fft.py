@@ -42,18 +42,18 @@ def test_redistribute(world, dtype, shape, axes, seed, layout):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", ["f8", "f4", "D", "F", "i4"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "D", "F", "i4", "f2", "g"])
 def test_whole_transforms(world, shape, dtype):
     whole = values(2, shape, "i2").astype(dtype) / 7 if dtype != "i4" else values(2, shape, "i2").astype(dtype)
-    single = dtype in ("f4", "F")
+    complex_dtype = {"f4": "F", "F": "F", "f2": "F", "g": "G"}.get(dtype, "D")
     for axis, out_axis in itertools.product(range(len(shape)), [None, *range(len(shape))]):
         with together():
             result = dc.fft.fftn(block(world, whole, axis, 3), axis=axis, out_axis=out_axis)
             expected = np.fft.fftn(whole)
             out = axis if out_axis is None else out_axis
-            close(result, block(world, expected, out), expected, "F" if single else "D")
+            close(result, block(world, expected, out), expected, complex_dtype)
             back = dc.fft.ifftn(result, axis=out, out_axis=axis)
-            close(back, block(world, whole, axis), whole, "F" if single else "D")
+            close(back, block(world, whole, axis), whole, complex_dtype)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -100,6 +100,7 @@ def close(result, expected, whole, dtype):
         (lambda x: dc.fft.fftn(x[0]), ValueError, "fftn: x must have at least two axes"),
         (lambda x: dc.fft.fftn(x, (0, 0)), ValueError, "fftn: axes must be different ones"),
         (lambda x: dc.fft.fftn(x, ()), ValueError, "fftn: axes must be different ones"),
+        (lambda x: dc.fft.fftn(x, 1), TypeError, "fftn: axes must be a sequence of integers; got 1"),
         (lambda x: dc.fft.fftn(x, axis=2), ValueError, "fftn: axis must lie"),
         (lambda x: dc.fft.fftn(x, norm="no"), ValueError, "fftn: norm must be one of"),
         (lambda x: dc.fft.rfftn(x * 1j), TypeError, "rfftn: x must be of real numbers; got complex128"),

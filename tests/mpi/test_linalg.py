@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numba.core import event
 from parallel import all_raise, together
 
 import dcomp as dc
@@ -115,6 +116,30 @@ def test_x_of_another_dtype_or_layout(world):
             x[rows] @ matrix
 
 
+def test_nothing_is_compiled_for_arrays_in_other_memory(world):
+    """Read-only, as those of files and of other libraries are, or not aligned: numba would begin anew for each."""
+    n = 9000 * world.size
+    rows = world.block(n)
+    count = rows.stop - rows.start
+    odd = np.zeros(8 * count + 1, "u1")[1:].view(float)
+    odd[:] = np.arange(count)[::-1] + 1
+    fixed = odd.copy()
+    fixed.flags.writeable = False
+
+    def use(x, kept):
+        dc.sort(x), dc.sort(x, stable=True), dc.argsort(x), dc.unique(x), dc.median(x), dc.histogram(x)
+        matrix = CSR(np.arange(count + 1), np.arange(rows.start, rows.stop), kept, (n, n))
+        matrix @ x, matrix.T @ x, cg(matrix, x, maxiter=2)
+        cg(lambda y: np.broadcast_to(y, y.shape), x)
+
+    with together():
+        use(fixed.copy(), fixed.copy())
+        with event.install_recorder("numba:compile") as compiled:
+            use(fixed, fixed)
+            use(odd, fixed)
+        assert not compiled.buffer
+
+
 def test_from_scipy(world):
     whole, rows = sparse(11, 6, np.float64), world.block(11)
     indptr, indices, data = parts(whole[rows])
@@ -144,8 +169,13 @@ def test_misuse_of_matrices(world):
         CSR(*good[:3], (world.size + 1, 3))
     with all_raise(EITHER, "shape must be two integers"):
         CSR(*good[:3], 3)
-    with all_raise(EITHER, "block must be a sparse array"):
-        CSR.from_scipy([[1.0]])
+    with all_raise(EITHER, "shape must be of integers below"):
+        CSR(*good[:3], (world.size, 2**63 if world.rank == world.size - 1 else 3))
+    sparse_block = SimpleNamespace(indptr=[0], indices=[], data=[], shape=(0, 3))
+    sparse_block.tocsr = lambda: sparse_block
+    for block in ([[1.0]], SimpleNamespace(tocsr=lambda: np.eye(3))):
+        with all_raise(EITHER, "block must be a sparse array"):
+            CSR.from_scipy(block if world.rank == world.size - 1 else sparse_block)
     if world.size > 1:
         with all_raise(dc.CollectiveMismatchError, "dtype"):
             CSR([0, 1], [0], np.ones(1, np.float32 if world.rank else np.float64), good[3])
@@ -285,6 +315,9 @@ def test_cg_ends(world):
         assert cg(CSR(*parts(singular[rows]), (n, n)), b - mean).converged  # this one has solutions
         assert solve(np.diag(np.full(n, np.nan)))[3:] == (False, "not finite")
         assert cg(lambda x: x, np.where(rows.start, b, np.inf))[3:] == (False, "not finite")
+        assert solve(chain, M=lambda r: r * np.nan).reason == "not finite"
+        beyond = cg(CSR(*parts(1e-5 * chain[rows]), (n, n)), b * 1e307)  # whose solution is
+        assert beyond[3:] == (False, "not finite")
         assert cg(lambda x: x, b).iterations == 1
 
 
@@ -314,6 +347,7 @@ def test_misuse_of_cg(world):
         "tol must be": {"tol": -1.0},
         "maxiter must be": {"maxiter": 1.5},
         "M must be a function": {"M": "ilu"},
+        r'M must be a function, or "jacobi" of a CSR; got array': {"M": np.eye(9)},
         "A must be square": {"comm": dc.COMM_SELF if world.size > 1 else world.dup()},
     }
     for match, one in wrong.items():

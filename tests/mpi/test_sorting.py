@@ -166,6 +166,22 @@ def test_columns(world, columns):
         assert_same(dc.argsort(block, axis=1), np.argsort(block, axis=1, kind="stable"))
 
 
+@pytest.mark.usefixtures("by_exchange")
+@pytest.mark.parametrize("columns", [1, 9])
+def test_columns_of_records(world, columns):
+    """Layout and byte order stay; the order is that of one column: NumPy's, but for fields that are arrays."""
+    layout = {"names": ["a", "b"], "formats": [("<i2", (2,)), ">f4"], "offsets": [2, 8], "itemsize": 16}
+    x = np.zeros((30, columns), np.dtype(layout))
+    rng = np.random.default_rng(5)
+    x["a"], x["b"] = rng.integers(-2, 300, x["a"].shape), rng.integers(0, 3, x.shape)
+    numbers = [x["b"], x["a"][..., 1], x["a"][..., 0]]
+    order = np.stack([np.lexsort([one[:, i] for one in numbers]) for i in range(columns)], axis=1)
+    with together():
+        assert_same(dc.sort(mine(world, x)), np.take_along_axis(x, order, 0)[world.block(30)])
+        assert_same(dc.argsort(mine(world, x)), order[world.block(30)])
+        assert_same(dc.sort(mine(world, x["b"])), np.sort(x["b"], axis=0)[world.block(30)])
+
+
 def test_unique_of_any_shape(world):
     x = values(3, (30, 4), "i1")
     with together():
@@ -186,6 +202,9 @@ WRONG = [
     ("unique", lambda: np.array([None]), {}, TypeError, "got dtype object"),
     ("sort", lambda: np.zeros(2), {"axis": 1}, ValueError, "axis"),
     ("argsort", lambda: np.zeros(2), {"axis": 0.5}, TypeError, "axis"),
+    ("sort", lambda: np.zeros(2), {"axis": None}, TypeError, "axis must be an integer; got None"),
+    ("sort", lambda: np.zeros(2), {"stable": np.array([1, 0])}, TypeError, "stable must be True or False"),
+    ("unique", lambda: np.zeros(2), {"return_counts": "no"}, TypeError, "return_counts must be True or False"),
     ("sort", lambda: np.zeros(2), {"key": "a"}, ValueError, "key must be fields of the records"),
     ("sort", lambda: np.zeros(2, [("b", "f8")]), {"key": ["b", "c"]}, ValueError, r"key must be .* got \['b', 'c'\]"),
     ("sort", lambda: np.zeros(2, [("b", "f8")]), {"key": [], "stable": True}, ValueError, r"key must be .* got \[\]"),

@@ -49,7 +49,7 @@ def test_every_dtype(world, dtype):
 def test_every_method(world, method):
     for dtype in ("i4", "f4"):
         x = values(5, (24,), dtype)
-        for q in (0.3, np.linspace(0, 1, 13)):
+        for q in (0.3, np.linspace(0, 1, 13), [0, 1]):
             check(world, x, q, method)
 
 
@@ -76,6 +76,14 @@ def test_a_heap_of_close_numbers_and_one_far_away(world, outlier):
     x = 1 + np.random.default_rng(6).random(30_000) * 1e-7
     x[77] = outlier
     check(world, x, [0.01, 0.5, 0.51])
+
+
+def test_unsigned_fractions(world):
+    x = numbers("random", 9)
+    with together():
+        for method in METHODS:
+            found = dc.quantile(mine(world, x), np.array([1, 0], "u1"), method=method)
+            np.testing.assert_array_equal(found, np.quantile(x, [1.0, 0.0], method=method))
 
 
 def test_bool(world):
@@ -118,17 +126,21 @@ def test_blocks_of_any_shape(world):
 WRONG = [
     ("quantile", (np.zeros(2), 1.5), {}, ValueError, "q must be numbers from 0 to 1; got 1.5"),
     ("quantile", (np.zeros(2), [0.5, np.nan]), {}, ValueError, "q must be numbers from 0 to 1"),
-    ("quantile", (np.zeros(2), "half"), {}, ValueError, "q must be numbers"),
+    ("quantile", (np.zeros(2), "half"), {}, TypeError, "q must be numeric; got strings"),
+    ("quantile", (np.zeros(2), [[0.5, 0.1], [0.5]]), {}, ValueError, "q must be an array"),
+    ("quantile", (np.zeros(2), 0.5), {"method": ["linear"]}, ValueError, "method must be one of"),
     ("quantile", (np.zeros(2), 0.5), {"method": "best"}, ValueError, "method must be one of .*; got 'best'"),
     ("quantile", (np.zeros(2, "F"), 0.5), {}, TypeError, "integers or floats of at most 64 bits; got dtype complex64"),
     ("quantile", (np.zeros(2, "?"), 0.5), {}, TypeError, "got dtype bool"),
     ("median", (np.zeros(2, "g"),), {}, TypeError, "at most 64 bits"),
     ("median", (np.array(["a"]),), {}, TypeError, "got strings"),
     ("histogram", (np.zeros(2, "M8[s]"),), {}, TypeError, "got dtype datetime64"),
-    ("histogram", (np.zeros(2), 0), {}, ValueError, "bins must be at least 1; got 0"),
+    ("histogram", (np.zeros(2), 0), {}, ValueError, "bins must be at least 1 and below .*; got 0"),
+    ("histogram", (np.zeros(2), 2**50), {}, ValueError, "bins must be at least 1 and below"),
     ("histogram", (np.zeros(2), 2.5), {}, TypeError, "bins must be an integer, or edges; got 2.5"),
-    ("histogram", (np.zeros(2), "auto"), {}, TypeError, "bins must be an integer, or edges; got 'auto'"),
+    ("histogram", (np.zeros(2), "auto"), {}, TypeError, "bins must be numeric; got strings"),
     ("histogram", (np.zeros(2), [2, 1]), {}, ValueError, "two edges in order"),
+    ("histogram", (np.zeros(2), [[1, 2], [3]]), {}, ValueError, "bins must be an array"),
     ("histogram", (np.zeros(2), 3, (0, np.inf)), {}, ValueError, "range must be two finite numbers in order"),
     ("histogram", (np.zeros(2), 3, 5), {}, ValueError, "range must be two numbers; got 5"),
 ]
@@ -154,6 +166,7 @@ def test_a_mistake_of_one_rank(world, name, arguments, options, error, match):
     [
         ("quantile", (np.zeros(2, "f4"), 0.5), "dtype must be the same"),
         ("quantile", (np.zeros(2), 0.25), "q must be the same"),
+        ("quantile", (np.zeros(2), np.float64(0.5)), "q must be the same.* 0.5 of float64"),
         ("quantile", (np.zeros(2), np.linspace(0, 1, 100)), "q must be the same"),
         ("median", (np.zeros(2, "i4"),), "dtype must be the same"),
         ("histogram", (np.zeros(2), 11), "bins must be the same"),

@@ -11,7 +11,7 @@ KERNELS = ("stencil", "transpose", "nstream", "p2p")
 pytestmark = pytest.mark.timeout(400)  # the first to run compiles
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, 4])
 def test_all_are_verified(ranks, tmp_path):
     done = mpirun(ranks, RUN, "--size", "67", "--iterations", "3", timeout=300, cwd=tmp_path)  # blocks are not alike
     assert done.returncode == 0, done.stdout + done.stderr
