@@ -1,7 +1,7 @@
-"""What `stencil` is compiled of: the types of stencils, the neighbourhood that a function sees, and pieces of rows.
+"""What `stencil` is compiled of: the types of stencils, the neighbourhood that a function sees, and its pieces of rows.
 
-Weights become vectors, which are written at once. What a function of the user's computes goes to a line, a buffer in
-the first cache: there no other array can be, so nothing keeps its loop from being vectorised.
+What a function of the user's computes goes to a line, a buffer in the first cache: there no other array can be, so
+nothing keeps its loop from being vectorised. `_weights` has the pieces of sums by weights.
 """
 
 from typing import Any
@@ -16,9 +16,8 @@ from numba.core.typing.templates import AbstractTemplate, infer, signature
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
 _INT, _BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
-_VECTOR = 64  # bytes
-ROWS = 2  # computed at a time: the rows between are brought to the first cache once for both
-LINE = 2048  # bytes of a line, which with what is read for it fits the first cache
+VECTOR = 64  # bytes
+LINE = 2048  # bytes of a line, which with what is read for it fits the first cache; twice as many at most
 
 
 class StencilType(types.Opaque):
@@ -108,11 +107,11 @@ class _Neighbour(AbstractTemplate):
 def _neighbour(context, builder, signature, values):
     of, steps = signature.args[0], values[1] if isinstance(values[1], tuple) else (values[1],)
     around = cgutils.create_struct_proxy(of)(context, builder, values[0])
-    place = _moved(builder, builder.bitcast(around.data, _BYTES), steps, cgutils.unpack_tuple(builder, around.strides))
+    place = moved(builder, builder.bitcast(around.data, _BYTES), steps, cgutils.unpack_tuple(builder, around.strides))
     return context.unpack_value(builder, of.dtype, builder.bitcast(place, around.data.type))
 
 
-def _moved(builder, pointer, steps, strides):
+def moved(builder, pointer, steps, strides):
     """A pointer to a byte, moved along some axes; as pointers, so that LLVM knows of which array it is."""
     for step, stride in zip(steps, strides):
         pointer = builder.gep(pointer, [builder.mul(stride, step if isinstance(step, ir.Value) else _INT(step))])
@@ -167,11 +166,11 @@ def _values(builder, of, value):
     return [builder.extract_value(value, i) for i in range(len(parts_of(of)))]
 
 
-def _place(context, builder, kind, value, indices):
+def pointer_to_cell(context, builder, kind, value, indices):
     """The pointer to an element, and the strides."""
     array = context.make_array(kind)(context, builder, value)
     strides = cgutils.unpack_tuple(builder, array.strides)
-    return _moved(builder, builder.bitcast(array.data, _BYTES), indices, strides), strides
+    return moved(builder, builder.bitcast(array.data, _BYTES), indices, strides), strides
 
 
 @intrinsic
@@ -180,7 +179,7 @@ def address_of_cell(typingctx, array, place, start):
 
     def generate(context, builder, signature, values):
         indices = [*cgutils.unpack_tuple(builder, values[1]), values[2]]
-        return builder.ptrtoint(_place(context, builder, array, values[0], indices)[0], _INT)
+        return builder.ptrtoint(pointer_to_cell(context, builder, array, values[0], indices)[0], _INT)
 
     return types.int64(array, place, types.int64), generate
 
@@ -195,11 +194,11 @@ def compute_line(typingctx, out, x, stencil, place, start, count):
     def generate(context, builder, signature, values):
         indices = [*cgutils.unpack_tuple(builder, values[3]), values[4]]
         element = context.get_data_type(out.dtype)
-        line = cgutils.alloca_once(builder, element, size=LINE // context.get_abi_sizeof(element))
-        line.align = _VECTOR
+        line = cgutils.alloca_once(builder, element, size=(2 * LINE + VECTOR) // context.get_abi_sizeof(element))
+        line.align = VECTOR
         given = _values(builder, x, values[1])
         places = [
-            None if around is kind else _place(context, builder, kind, value, indices)
+            None if around is kind else pointer_to_cell(context, builder, kind, value, indices)
             for kind, value, around in zip(parts, given, seen)
         ]
         function = context.get_function(stencil.function, called)
@@ -221,157 +220,3 @@ def compute_line(typingctx, out, x, stencil, place, start, count):
         return builder.ptrtoint(line, _INT)
 
     return types.int64(out, x, stencil, place, types.int64, types.int64), generate
-
-
-def _weigher(rows):
-    """A function for so many rows at a time, neighbours along the first axis: what they share is loaded once."""
-
-    @intrinsic
-    def weigh(typingctx, out, x, stencil, place, start, count):
-        """Write `count` cells of ``out[*place, start:]``, and of the other rows, the sums by weights.
-
-        What stands across the row is summed first, once for all neighbours along the row that weigh it alike, such as
-        the nine cells on either side of a cube; and what has the same weight is added before it is multiplied.
-        """
-
-        def generate(context, builder, signature, values):
-            real = context.get_value_type(getattr(x.dtype, "underlying_float", x.dtype))
-            parts = 2 if isinstance(x.dtype, types.Complex) else 1
-            size = context.get_abi_sizeof(real)
-            indices = [*cgutils.unpack_tuple(builder, values[3]), values[4]]
-            source = _Rows(builder, real, *_place(context, builder, x, values[1], indices))
-            target = _Rows(builder, real, *_place(context, builder, out, values[0], indices))
-            count = builder.mul(values[5], _INT(parts))
-            lanes, reach = _VECTOR // size, stencil.width * parts
-            plans = [_plan(source, stencil, row, parts, LINE // size + 2 * reach) for row in range(rows)]
-            buffers = [buffer for _, among in plans for buffer in among]
-            if buffers:
-                longer = builder.add(count, _INT(2 * reach))
-                _in_vectors(
-                    builder, [base for base, _ in buffers], longer, lanes, source.adder([s for _, s in buffers])
-                )
-            bases = [target.base((row,)) for row in range(rows)]
-            _in_vectors(builder, bases, count, lanes, source.adder([one for one, _ in plans]))
-            return context.get_dummy_value()
-
-        return types.void(out, x, stencil, place, types.int64, types.int64), generate
-
-    return weigh
-
-
-class _Rows:
-    """Rows of an array around a piece of one; `loaded` are the vectors that are at hand."""
-
-    def __init__(self, builder, real, place, strides):
-        self.builder, self.real, self.place, self.strides = builder, real, place, strides
-        self.loaded: dict = {}
-
-    def base(self, offsets):
-        """The pointer to the piece so many rows away."""
-        return self.builder.bitcast(_moved(self.builder, self.place, offsets, self.strides), self.real.as_pointer())
-
-    def reader(self, offsets):
-        """A function that loads a vector of the row so many rows away."""
-        base = self.base(offsets)
-
-        def read(place, step, lanes):
-            if (offsets, step) not in self.loaded:
-                there = self.builder.add(place, _INT(step))
-                self.loaded[offsets, step] = _load(self.builder, base, there, lanes)
-            return self.loaded[offsets, step]
-
-        return read
-
-    def adder(self, sums):
-        """A function for the body of a loop, which makes vectors of sums."""
-
-        def add(place, lanes):
-            self.loaded.clear()
-            return [one.vector(place, lanes) for one in sums]
-
-        return add
-
-
-class _Sum:
-    """What is to be added: for each weight functions that load, and how far along the row."""
-
-    def __init__(self, builder, real):
-        self.builder, self.real = builder, real
-        self.terms: dict = {}
-
-    def append(self, weight, read, step):
-        self.terms.setdefault(weight, []).append((read, step))
-
-    def vector(self, place, lanes):
-        products = []
-        for weight, readers in self.terms.items():
-            total = _added(self.builder, [read(place, step, lanes) for read, step in readers])
-            factor = ir.Constant(total.type, [weight] * lanes)
-            products.append(total if weight == 1 else self.builder.fmul(factor, total))
-        return _added(self.builder, products or [ir.Constant(ir.VectorType(self.real, lanes), [0.0] * lanes)])
-
-
-def _plan(source, stencil, row, parts, most):
-    """What a row is the sum of; and the buffers that are filled before, with the sums that go there."""
-    builder, real, reach = source.builder, source.real, stencil.width * parts
-    columns: dict = {}  # what stands across the row, by steps along it
-    for (first, *offsets, step), weight in stencil.taps:
-        columns.setdefault(step * parts, []).append((weight, (first + row, *offsets)))
-    is_box = sum(len(column) > 1 for column in columns.values()) > 1
-    whole, buffers = _Sum(builder, real), {}
-    for step, column in columns.items():
-        if not is_box or len(column) == 1:
-            for weight, offsets in column:
-                whole.append(weight, source.reader(offsets), step)
-            continue
-        if tuple(column) not in buffers:
-            base, across = cgutils.alloca_once(builder, real, size=most), _Sum(builder, real)
-            base.align = _VECTOR
-            for weight, offsets in column:
-                across.append(weight, source.reader(offsets), -reach)
-            buffers[tuple(column)] = base, across
-        whole.append(1.0, _buffer_reader(builder, buffers[tuple(column)][0], reach), step)
-    return whole, list(buffers.values())
-
-
-def _buffer_reader(builder, base, reach):
-    return lambda place, step, lanes: _load(builder, base, builder.add(place, _INT(reach + step)), lanes)
-
-
-def _in_vectors(builder, bases, count, lanes, compute):
-    """Store `count` numbers to each base in vectors, the last over some that others write, too.
-
-    One by one, if there are less than a vector.
-    """
-
-    def store(place, lanes):
-        for one, base in zip(compute(place, lanes), bases):
-            _store(builder, one, base, place)
-
-    last = builder.sub(count, _INT(lanes))
-    with builder.if_else(builder.icmp_signed(">=", last, _INT(0))) as (many, few):
-        with many:
-            with cgutils.for_range_slice(builder, _INT(0), last, _INT(lanes), _INT, inc=True) as (place, _):
-                store(place, lanes)
-            store(last, lanes)
-        with few, cgutils.for_range(builder, count) as loop:
-            store(loop.index, 1)
-
-
-def _load(builder, base, place, lanes):
-    vector = ir.VectorType(base.type.pointee, lanes)
-    return builder.load(builder.bitcast(builder.gep(base, [place]), vector.as_pointer()), align=4)
-
-
-def _store(builder, numbers, base, place):
-    return builder.store(numbers, builder.bitcast(builder.gep(base, [place]), numbers.type.as_pointer()), align=4)
-
-
-def _added(builder, numbers):
-    total = numbers[0]
-    for number in numbers[1:]:
-        total = builder.fadd(total, number)
-    return total
-
-
-weigh_row, weigh_rows = _weigher(1), _weigher(ROWS)

@@ -40,7 +40,7 @@ def _loader(context, builder, kind, value, vector):
     return load
 
 
-def _pairwise(builder, vectors, combine, lanes):
+def pairwise(builder, vectors, combine, lanes):
     """The combination of vectors, and of their lanes, neighbours first, until so many lanes are left."""
     while len(vectors) > 1:
         vectors = [combine(a, b) for a, b in zip(vectors[::2], vectors[1::2])]
@@ -76,9 +76,7 @@ def whole_dot(typingctx, x, y, count):
         def update(total, index):
             return builder.fadd(total, builder.fmul(of_x(index), of_y(index)))
 
-        return _pairwise(builder, _fold(context, builder, vector, values[2], lambda _: zero, update), builder.fadd, 1)[
-            0
-        ]
+        return pairwise(builder, _fold(context, builder, vector, values[2], lambda _: zero, update), builder.fadd, 1)[0]
 
     return real(x, y, types.int64), generate
 
@@ -111,7 +109,7 @@ def whole_sum(typingctx, x, count):
 
         zero = ir.Constant(vector, [vector.element(0)] * _LANES)
         numbers = builder.mul(values[1], _INT(parts))
-        sums = _pairwise(builder, _fold(context, builder, vector, numbers, lambda _: zero, update), add, parts)
+        sums = pairwise(builder, _fold(context, builder, vector, numbers, lambda _: zero, update), add, parts)
         if parts == 1:
             return sums[0]
         result = context.make_complex(builder, number)
@@ -153,7 +151,7 @@ def _extreme(symbol):
                 return combine(least, numbers)
 
             vectors = _fold(context, builder, vector, values[1], load, update)
-            (found,) = _pairwise(builder, vectors, combine, 1)
+            (found,) = pairwise(builder, vectors, combine, 1)
             flags = builder.bitcast(builder.load(unordered), ir.IntType(vector.count))
             has_nan = builder.icmp_unsigned("!=", flags, flags.type(0))
             found = context.data_model_manager[number].from_data(builder, found)

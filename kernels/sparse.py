@@ -17,10 +17,11 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from ._jit import jit, jit_inlined
+from ._lanes import pairwise
 
 _INT, _SHORT = ir.IntType(64), ir.IntType(32)
 _AHEAD = 256  # entries; what the processor fetches by itself comes too late for rows of a few entries
-_ROW = 8  # entries in a row's step
+_ROW = 8  # entries of a row at once
 
 
 @jit_inlined
@@ -34,15 +35,18 @@ def _prefetch(typingctx, array, index):
     """Have an element of a contiguous array in the cache soon; it need not exist."""
 
     def generate(context, builder, signature, values):
-        kind, byte = signature.args[0], ir.IntType(8).as_pointer()
-        base = context.make_array(kind)(context, builder, values[0]).data
-        place = builder.bitcast(builder.gep(base, [values[1]]), byte)
-        function = ir.FunctionType(ir.VoidType(), [byte, _SHORT, _SHORT, _SHORT])
-        prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        builder.call(prefetch, [place, _SHORT(0), _SHORT(3), _SHORT(1)])
+        _fetch(builder, context.make_array(signature.args[0])(context, builder, values[0]).data, values[1])
         return context.get_dummy_value()
 
     return types.void(array, types.uint64), generate
+
+
+def _fetch(builder, base, place):
+    byte = ir.IntType(8).as_pointer()
+    function = ir.FunctionType(ir.VoidType(), [byte, _SHORT, _SHORT, _SHORT])
+    prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    there = builder.bitcast(builder.gep(base, [place]), byte)
+    builder.call(prefetch, [there, _SHORT(0), _SHORT(3), _SHORT(1)])
 
 
 @jit_inlined
@@ -52,38 +56,111 @@ def _fetch_ahead(indices, data, k):
     _prefetch(data, k + _at(_AHEAD))
 
 
-@jit_inlined
-def _product(indices, data, x, k):
-    return data[k] * x[_at(indices[k])]
+@intrinsic
+def _sum_row(typingctx, indices, data, x, start, end, total):
+    """The sum of the products of the entries from `start` to `end`, of `total` entries in all rows.
+
+    Entries are taken by `_ROW`, each to the lane of its place. Lanes after the last one multiply entries of the next
+    rows, or at the end of all rows the last one again, and leave the product out: so a short row has no loop.
+    """
+    real = getattr(data.dtype, "underlying_float", data.dtype)
+    parts = 2 if isinstance(data.dtype, types.Complex) else 1
+
+    def generate(context, builder, signature, values):
+        columns, entries, factors = (
+            context.make_array(kind)(context, builder, value).data for kind, value in zip(signature.args[:3], values)
+        )
+        start, end, total = values[3:]
+        number, index = context.get_value_type(real), context.get_value_type(indices.dtype)
+        vector, places = ir.VectorType(number, _ROW), ir.VectorType(_INT, _ROW)
+        entries, factors = (builder.bitcast(one, number.as_pointer()) for one in (entries, factors))
+        lanes, zero = ir.Constant(places, list(range(_ROW))), ir.Constant(vector, [0.0] * _ROW)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(parts)]
+
+        def taken(base, at, every=1, part=0):
+            """The numbers at some places of every so many."""
+            if every > 1:
+                at = builder.add(builder.mul(at, _vector_of(_INT(every))), _vector_of(_INT(part)))
+            return _gather(builder, base, at, context.get_abi_sizeof(base.type.pointee))
+
+        def add_products(chosen, numbers, left):
+            """The products of entries in these columns, of which so many count."""
+            if index != _INT:
+                chosen = builder.sext(chosen, places)
+            others = [taken(factors, chosen, parts, part) for part in range(parts)]
+            products = [builder.fmul(numbers[0], others[0])]
+            if parts == 2:
+                products = [
+                    builder.fsub(products[0], builder.fmul(numbers[1], others[1])),
+                    builder.fadd(builder.fmul(numbers[0], others[1]), builder.fmul(numbers[1], others[0])),
+                ]
+            counts = builder.icmp_unsigned("<", lanes, _repeat(builder, left, places))
+            for one, product in zip(sums, products):
+                builder.store(builder.fadd(builder.load(one), builder.select(counts, product, zero)), one)
+
+        def loaded(base, k, element, count):
+            kind = ir.VectorType(element, count).as_pointer()
+            return builder.load(builder.bitcast(builder.gep(base, [k]), kind), align=4)
+
+        with cgutils.for_range_slice(builder, start, end, _INT(_ROW), _INT, inc=True) as (k, _):
+            left, soon = builder.sub(end, k), builder.add(k, _INT(_AHEAD))
+            _fetch(builder, columns, soon)
+            _fetch(builder, entries, builder.mul(soon, _INT(parts)))
+            is_inside = builder.icmp_unsigned("<=", builder.add(k, _INT(_ROW)), total)
+            with builder.if_else(is_inside, likely=True) as (inside, at_end):
+                with inside:
+                    both = loaded(entries, builder.mul(k, _INT(parts)), number, parts * _ROW)
+                    numbers = [_every(builder, both, parts, part) for part in range(parts)]
+                    add_products(loaded(columns, k, index, _ROW), numbers, left)
+                with at_end:
+                    last = _repeat(builder, builder.sub(end, _INT(1)), places)
+                    at = builder.add(_repeat(builder, k, places), lanes)
+                    at = builder.select(builder.icmp_unsigned("<", at, last), at, last)
+                    numbers = [taken(entries, at, parts, part) for part in range(parts)]
+                    add_products(taken(columns, at), numbers, left)
+        found = [pairwise(builder, [builder.load(one)], builder.fadd, 1)[0] for one in sums]
+        if parts == 1:
+            return found[0]
+        result = context.make_complex(builder, data.dtype)
+        result.real, result.imag = found
+        return result._getvalue()
+
+    return data.dtype(indices, data, x, *[types.uint64] * 3), generate
+
+
+def _vector_of(constant):
+    return ir.Constant(ir.VectorType(constant.type, _ROW), [constant.constant] * _ROW)
+
+
+def _every(builder, numbers, step, first):
+    """Of a vector every so many numbers."""
+    chosen = list(range(first, numbers.type.count, step))
+    return builder.shuffle_vector(numbers, numbers, ir.Constant(ir.VectorType(_SHORT, len(chosen)), chosen))
+
+
+def _gather(builder, base, places, size):
+    """The vector of the numbers at these places, which LLVM loads one by one where the processor has no word for it."""
+    vector = ir.VectorType(base.type.pointee, places.type.count)
+    start = _repeat(builder, builder.ptrtoint(base, _INT), places.type)
+    pointers = builder.inttoptr(
+        builder.add(start, builder.mul(places, _vector_of(_INT(size)))),
+        ir.VectorType(ir.IntType(8).as_pointer(), vector.count),
+    )
+    mask = ir.Constant(ir.VectorType(ir.IntType(1), vector.count), [1] * vector.count)
+    kind = ir.FunctionType(vector, [pointers.type, _SHORT, mask.type, vector])
+    letter = "i" if isinstance(vector.element, ir.IntType) else "f"
+    name = f"llvm.masked.gather.v{vector.count}{letter}{8 * size}.v{vector.count}p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [pointers, _SHORT(4), mask, ir.Constant(vector, ir.Undefined)])
 
 
 @jit
 def csr_matvec_into(y, indptr, indices, data, x):
     """``y = A x``; A of shape (n, m), y of shape (n,), x of shape (m,)."""
-    start = _at(indptr[0])
+    start, total = _at(indptr[0]), _at(indptr[_at(y.size)])
     for i in range(y.size):
         end = _at(indptr[_at(i) + _at(1)])
-        _fetch_ahead(indices, data, start)
-        total = data.dtype.type(0)
-        k = start
-        if k + _at(_ROW) <= end:
-            a = b = c = d = data.dtype.type(0)  # what is added to one waits for the addition before
-            while k + _at(_ROW) <= end:
-                _fetch_ahead(indices, data, k + _at(_ROW))
-                a += _product(indices, data, x, k)
-                b += _product(indices, data, x, k + _at(1))
-                c += _product(indices, data, x, k + _at(2))
-                d += _product(indices, data, x, k + _at(3))
-                a += _product(indices, data, x, k + _at(4))
-                b += _product(indices, data, x, k + _at(5))
-                c += _product(indices, data, x, k + _at(6))
-                d += _product(indices, data, x, k + _at(7))
-                k += _at(_ROW)
-            total = (a + b) + (c + d)
-        while k < end:
-            total += _product(indices, data, x, k)
-            k += _at(1)
-        y[_at(i)] = total
+        y[_at(i)] = _sum_row(indices, data, x, start, end, total)
         start = end
 
 

@@ -28,7 +28,6 @@ from numba.extending import overload, register_jitable
 from . import words as w
 from ._cells import (
     LINE,
-    ROWS,
     PointType,
     StencilType,
     WeightsType,
@@ -36,13 +35,13 @@ from ._cells import (
     compute_line,
     fits,
     parts_of,
-    weigh_row,
-    weigh_rows,
     width_of,
 )
 from ._jit import jit, jit_inlined
 from ._memory import copy, copy_past, drain
+from ._weights import weigh_row
 
+ROWS = 2  # computed at a time: what is between them is brought to the first cache once for all
 _REUSED = 1 << 19  # bytes of the rows that a block of rows has around it, which stay in the second cache
 
 
@@ -158,10 +157,11 @@ def apply(out, x, stencil, box=None):
 
     Notes
     -----
-    By bytes, x is read once and `out` written once: grids are cut along their second axis so that the rows around a row
-    fit the second cache (G. Rivera and C.-W. Tseng, "Tiling optimizations for 3D scientific computations", SC (2000),
-    section 3). A sum by weights is added in an order that depends on the weights alone, so it has
-    the same bits on every processor and in every box; of m weights it is off by at most ``(m + 1) eps sum(|w x|)``.
+    By bytes, x is read once and `out` written once, past the caches from 16 MiB on: grids are cut along their second
+    axis so that the rows around a row fit the second cache (G. Rivera and C.-W. Tseng, "Tiling optimizations for 3D
+    scientific computations", SC (2000), section 3). A sum by weights is added in an order that depends on the weights
+    alone, so it has the same bits on every processor and in every box; of m weights it is off by at most
+    ``(m + 1) eps sum(|w x|)``.
     """
     _apply(out, x, stencil, box)
 
@@ -238,63 +238,51 @@ def _compute_box(out, x, stencil, box):
 
 @jit_inlined
 def _compute_rows(out, x, stencil, planes, rows, columns, past):
-    """Some rows at a time along the first axis, as far as there are so many."""
-    whole = planes[0] + (planes[1] - planes[0]) // ROWS * ROWS
-    for i in range(planes[0], whole, ROWS):
+    """ROWS rows at a time along the first axis, as far as there are so many."""
+    for first in range(planes[0], planes[1], ROWS):
+        last = min(first + ROWS, planes[1])
         if out.ndim == 2:
-            _compute_row(out, x, stencil, (i,), columns, past, _compute_at_once)
+            _compute_pieces(out, x, stencil, first, last, (), columns, past)
         else:
             for j in range(rows[0], rows[1]):
-                _compute_row(out, x, stencil, (i, j), columns, past, _compute_at_once)
-    for i in range(whole, planes[1]):
-        if out.ndim == 2:
-            _compute_row(out, x, stencil, (i,), columns, past, _compute)
-        else:
-            for j in range(rows[0], rows[1]):
-                _compute_row(out, x, stencil, (i, j), columns, past, _compute)
+                _compute_pieces(out, x, stencil, first, last, (j,), columns, past)
 
 
 @register_jitable
-def _compute_row(out, x, stencil, place, columns, past, compute):
-    """A row, or ROWS of them, in pieces after which a line of memory begins."""
-    first = columns[0]
-    while first < columns[1]:
-        count = min((LINE - address_of_cell(out, place, first) % 64) // out.itemsize, columns[1] - first)
-        compute(out, x, stencil, place, first, count, past)
-        first += count
+def _compute_pieces(out, x, stencil, first, last, place, columns, past):
+    """Rows in pieces, each of which begins where a line of memory does, but the first."""
+    length = LINE // out.itemsize
+    pieces = max((columns[1] - columns[0]) // length, 1)
+    for piece in range(pieces):
+        for i in range(first, last):
+            row = (i, *place)
+            start = _cut(out, row, columns, piece, length) if piece else columns[0]
+            end = _cut(out, row, columns, piece + 1, length) if piece + 1 < pieces else columns[1]
+            _compute(out, x, stencil, row, start, end - start, past)
 
 
-def _compute(out, x, stencil, place, start, count, past):
+@register_jitable
+def _cut(out, row, columns, piece, length):
+    """Where a piece of a row begins."""
+    place = columns[0] + piece * length
+    return place + -address_of_cell(out, row, place) % 64 // out.itemsize
+
+
+def _compute(out, x, stencil, row, start, count, past):
     """Compute a piece of a row."""
 
 
-def _compute_at_once(out, x, stencil, place, start, count, past):
-    """Compute a piece of ROWS rows."""
-
-
 @overload(_compute)
-def _compute_by(out, x, stencil, place, start, count, past):
+def _compute_by(out, x, stencil, row, start, count, past):
     if isinstance(stencil, WeightsType):
-        return lambda out, x, stencil, place, start, count, past: weigh_row(out, x, stencil, place, start, count)
+        return lambda out, x, stencil, row, start, count, past: weigh_row(out, x, stencil, row, start, count, past)
 
-    def compute(out, x, stencil, place, start, count, past):
-        target, nbytes = address_of_cell(out, place, start), count * out.itemsize
-        line = compute_line(out, x, stencil, place, start, count)
+    def compute(out, x, stencil, row, start, count, past):
+        target, nbytes = address_of_cell(out, row, start), count * out.itemsize
+        line = compute_line(out, x, stencil, row, start, count)
         if past:
             copy_past(target, line, nbytes)
         else:
             copy(target, line, nbytes)
-
-    return compute
-
-
-@overload(_compute_at_once)
-def _compute_at_once_by(out, x, stencil, place, start, count, past):
-    if isinstance(stencil, WeightsType):
-        return lambda out, x, stencil, place, start, count, past: weigh_rows(out, x, stencil, place, start, count)
-
-    def compute(out, x, stencil, place, start, count, past):
-        for i in range(ROWS):
-            _compute(out, x, stencil, (place[0] + i, *place[1:]), start, count, past)
 
     return compute
