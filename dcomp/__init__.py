@@ -8,7 +8,7 @@
 
 # How it is laid out. Left may import right only (import-linter checks it):
 #
-#   __main__ -> _doctor
+#   __main__ -> _doctor -> _checkpoint
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream _stopping
@@ -18,6 +18,7 @@
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
 #     -> _settings _report _launch _threads -> _table _layout _ghosts _errors _mpirun kernels
 #
+#   _checkpoint      the state of a program on the disk, whole or not at all
 #   random           random numbers of one global stream; _stream: who takes what of it; _draws: what is asked for
 #   _sorting         sort, argsort, unique of arrays that are distributed along their first axis
 #   _statistics      histogram, quantile, median of distributed arrays; _whole: what both need of the ranks
@@ -57,6 +58,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._errors import (
+    CheckpointError,
     CollectiveMismatchError,
     DcompError,
     DeadlockError,
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from . import fft, linalg, random
     from ._arrays import empty, empty_like, zeros
     from ._axes import redistribute
+    from ._checkpoint.checkpoint import Checkpoint
+    from ._checkpoint.values import Cut, Replicated
     from ._communicator import CartComm, Communicator
     from ._functions import (
         ANY_SOURCE,
@@ -153,6 +157,8 @@ _LAZY = {
     **dict.fromkeys(("histogram", "quantile", "median"), "._statistics"),
     **dict.fromkeys(("sum", "dot", "norm"), "._sums"),
     "redistribute": "._axes",
+    "Checkpoint": "._checkpoint.checkpoint",
+    **dict.fromkeys(("Cut", "Replicated"), "._checkpoint.values"),
     **dict.fromkeys(
         (
             "block",
@@ -219,7 +225,7 @@ __all__ = [
     "COMM_SELF",
     "COMM_WORLD",
     *("rank", "size", "STOPPED"),
-    *("CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
+    *("CheckpointError", "CollectiveMismatchError", "DcompError", "DeadlockError", "LaunchError", "RankFailedError"),
     *("SettingError", "ShapeMismatchError", "UsageError"),
     *("BAND", "BOR", "BXOR", "LAND", "LOR", "LXOR", "MAX", "MAXLOC", "MIN", "MINLOC", "PROD", "SUM", "Op"),
     *("fft", "jit", "linalg", "random"),

@@ -49,6 +49,13 @@ def install(channel: Any, link: Link | None) -> None:
         ending.follow_orders()
 
 
+def fail_late(error: Exception) -> None:
+    """End the job with an error that came when the program was over, from a function that Python calls at its end."""
+    sys.excepthook(type(error), error, error.__traceback__)
+    if _ending is not None:
+        _ending.abort(1)
+
+
 class _Watched:
     """The argument of a `SystemExit`, which sees whether that is caught.
 
@@ -101,7 +108,7 @@ class _Ending:
             return
         self._link.actions["flush"] = lambda _: _flush()
         self._link.actions["printed"] = lambda _: self._printed.set()
-        self._link.actions["abort"] = self._abort
+        self._link.actions["abort"] = self.abort
         if not faulthandler.is_enabled():
             faulthandler.enable(file=self._link.fileno, all_threads=False)
 
@@ -135,7 +142,7 @@ class _Ending:
             sys.stderr.write(_report.fold({rank: text}, size, {rank: node}))
             sys.stderr.flush()
             threading.Event().wait(FORWARD)
-        self._abort(status)
+        self.abort(status)
 
     def end(self, status: int) -> None:
         """The program is over, with this status if it is known, or with 0; MPI is not yet."""
@@ -169,7 +176,8 @@ class _Ending:
         self._is_child = self._has_ended = True
         self._link = None
 
-    def _abort(self, status: int) -> None:
+    def abort(self, status: int) -> None:
+        """End the job, now."""
         if MPI.Is_finalized():
             os._exit(status)
         MPI.COMM_WORLD.Abort(status)

@@ -7,6 +7,7 @@
     |   +-- ShapeMismatchError              ... because of a shape (also a ValueError)
     +-- DeadlockError (also TimeoutError)   a wait was longer than DCOMP_TIMEOUT
     +-- RankFailedError                     a rank has died
+    +-- CheckpointError (also OSError)      a checkpoint cannot be written, or is damaged
     +-- LaunchError                         the program was started the wrong way
     +-- UsageError (also RuntimeError)      a communicator used where it cannot be
     +-- SettingError (also ValueError)      a bad DCOMP_ environment variable
@@ -38,6 +39,13 @@ class RankFailedError(DcompError):
     """A rank of the communicator has died."""
 
 
+class CheckpointError(DcompError, OSError):
+    """A checkpoint cannot be written or read, or is damaged; the message names the file.
+
+    Raised on every rank of the communicator, which stays usable. `errno` is the system's, if it was the system.
+    """
+
+
 class LaunchError(DcompError):
     """The program was started in a way that cannot work; the message has the command that does."""
 
@@ -52,6 +60,6 @@ class SettingError(DcompError, ValueError):
 
 for _error in (
     DcompError, CollectiveMismatchError, ShapeMismatchError, DeadlockError, RankFailedError, LaunchError, UsageError,
-    SettingError,
+    SettingError, CheckpointError,
 ):  # fmt: skip
     _error.__module__ = "dcomp"  # where users find it, and what a traceback calls it
