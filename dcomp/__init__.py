@@ -8,7 +8,7 @@
 
 # How it is laid out. Left may import right only (import-linter checks it):
 #
-#   __main__ -> _doctor -> _checkpoint
+#   __main__ -> _doctor _tune _sbatch -> _checkpoint
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
 #     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream _stopping
@@ -16,7 +16,7 @@
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
 #        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
-#     -> _settings _report _launch _threads -> _table _layout _ghosts _errors _mpirun kernels
+#     -> _settings _report _launch _threads -> _table _layout _ghosts _mpirun kernels -> _errors
 #
 #   _checkpoint      the state of a program on the disk, whole or not at all
 #   random           random numbers of one global stream; _stream: who takes what of it; _draws: what is asked for
@@ -49,7 +49,7 @@
 #   _guard, _census  the process beside the ranks: who waits for whom, who has died; _report words it
 #   _ends            how a job ends
 #   _threads         the CPUs of a node shared out among its ranks
-#   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor and __main__: the command line
+#   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor, _sbatch and __main__: the command line
 #   kernels          compiled loops; they know nothing of MPI
 
 import sys

@@ -1,4 +1,4 @@
-"""The command line: ``python -m dcomp``, ``... doctor``, ``... run -n 8 program.py`` and ``... tune``."""
+"""The command line: ``python -m dcomp``, ``... doctor``, ``... run``, ``... sbatch`` and ``... tune``."""
 
 import argparse
 import os
@@ -6,8 +6,9 @@ import shlex
 import sys
 
 from . import _doctor, _mpirun
-from ._errors import DcompError, LaunchError
+from ._errors import DcompError
 from ._launch import find_launch, import_mpi
+from ._sbatch import job_script, submit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,22 +16,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dcomp", description="Without a command: show versions, MPI, nodes and settings."
     )
-    commands = parser.add_subparsers(dest="command", metavar="doctor | run | tune")
+    commands = parser.add_subparsers(dest="command", metavar="doctor | run | sbatch | tune")
     commands.add_parser("doctor", help="find what is wrong with the installation or the launch, and print the fix")
     run = commands.add_parser("run", help="start a program under the MPI that mpi4py uses")
     run.add_argument("-n", dest="ranks", type=_positive, default=_mpirun.cpus(), help="ranks; as many as CPUs")
     run.add_argument("--show", action="store_true", help="print the command instead of running it")
-    run.add_argument("-m", dest="how", action="store_const", const="-m", help="the program is a module")
-    run.add_argument("-c", dest="how", action="store_const", const="-c", help="the program is Python code")
-    run.add_argument("program", help="a Python file; other programs are started as they are")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
+    _add_program(run)
+    sbatch = commands.add_parser("sbatch", help="print a batch script for Slurm that starts a program, or submit it")
+    sbatch.add_argument("-n", dest="ranks", type=_positive, required=True, help="ranks")
+    sbatch.add_argument("--nodes", type=_positive, help="nodes; without it Slurm decides")
+    sbatch.add_argument("--cpus-per-task", type=_positive, metavar="CORES", help="cores for the threads of each rank")
+    sbatch.add_argument("--time", help="limit, as Slurm writes it: 30 (minutes), 4:00:00, 2-12 (days and hours)")
+    sbatch.add_argument("--submit", action="store_true", help="give it to sbatch, and print the number of the job")
+    _add_program(sbatch)
     tune = commands.add_parser("tune", help="measure which way is fastest here, and write the rules; under mpirun")
     tune.add_argument("--output", metavar="FILE", help="for DCOMP_RULES; without it, where every program looks")
     tune.add_argument("--seconds", type=_seconds, default=0.3, help="for each collective and size (default: 0.3)")
     given = parser.parse_args(arguments)
     try:
         if given.command == "run":
-            return _run(given.ranks, given.how, [given.program, *given.arguments], given.show)
+            return _run(given)
+        if given.command == "sbatch":
+            return _sbatch(given)
         if given.command == "tune":
             from ._tune import tune as measure  # which starts MPI
 
@@ -57,20 +64,44 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _run(ranks: int, how: str | None, words: list[str], show: bool) -> int:
-    if how is not None:
-        words = [sys.executable, how, *words]
-    elif words[0].endswith((".py", ".pyz")) or os.path.isdir(words[0]):
-        words = [sys.executable, *words]
+def _add_program(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-m", dest="how", action="store_const", const="-m", help="the program is a module")
+    command.add_argument("-c", dest="how", action="store_const", const="-c", help="the program is Python code")
+    command.add_argument("program", help="a Python file; other programs are started as they are")
+    command.add_argument("arguments", nargs=argparse.REMAINDER, help="of the program")
+
+
+def _words(given: argparse.Namespace) -> list[str]:
+    """The command of one rank."""
+    words = [given.program, *given.arguments]
+    if given.how is not None:
+        return [sys.executable, given.how, *words]
+    is_python = given.program.endswith((".py", ".pyz")) or os.path.isdir(given.program)
+    return [sys.executable, *words] if is_python else words
+
+
+def _run(given: argparse.Namespace) -> int:
     family = _mpirun.family_of(import_mpi())
-    mpirun = _mpirun.find_mpirun(family)
-    if mpirun is None:
-        raise LaunchError(f"there is no mpirun of {family}, which mpi4py uses. {_mpirun.INSTALL}")
-    argv, extra = _mpirun.command(family, mpirun, ranks, words)
-    if show:
+    mpirun = _mpirun.need_mpirun(family)
+    argv, extra = _mpirun.command(family, mpirun, given.ranks, _words(given))
+    if given.show:
         print(shlex.join([*(f"{name}={value}" for name, value in extra.items()), *argv]))
         return 0
     os.execve(mpirun, argv, {**_mpirun.clean(os.environ), **extra})
+
+
+def _sbatch(given: argparse.Namespace) -> int:
+    name = "python" if given.how == "-c" else os.path.basename(given.program).removesuffix(".py")
+    script = job_script(
+        _words(given),
+        name=name,
+        ranks=given.ranks,
+        nodes=given.nodes,
+        cpus_per_task=given.cpus_per_task,
+        time=given.time,
+    )
+    print(submit(script) if given.submit else script.rstrip())
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from . import _mpirun
 from ._errors import LaunchError, SettingError
-from ._launch import explain, find_launch, import_mpi, load_mpi
+from ._launch import can_start, explain, find_launch, import_mpi, load_mpi
 from ._layout import format_ranks
 from ._settings import VARIABLES, read_settings
 
@@ -163,7 +163,7 @@ def _check_launch(mpi: Any, family: str, mpirun: str) -> Iterator[Finding]:
     if launch is None or launch.size == 1:
         yield _try(family, mpirun)
         return
-    if launch.family not in (None, family):
+    if not can_start(launch, mpi):
         yield Finding(f"started by {launch.launcher}, {launch.size} processes", explain(mpi, launch))
         return
     try:

@@ -18,6 +18,7 @@ from . import _mpirun
 from ._errors import LaunchError, UsageError
 
 _FIRST_PRINTS = 1.0  # seconds that the other processes leave the first to print; a launcher kills all when one ends
+_BY_PMIX = "srun --mpi=pmix"
 _LEVELS = {"multiple": "THREAD_MULTIPLE", "serialized": "THREAD_SERIALIZED", "funneled": "THREAD_FUNNELED"}
 
 _is_loaded = False
@@ -53,7 +54,7 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
         launcher = "the mpirun of MPICH or Intel MPI" if by_hydra else "srun --mpi=pmi2"
         return Launch(launcher, "MPICH", number("PMI_RANK", 0), number("PMI_SIZE", 1))
     if "SLURM_STEP_NUM_TASKS" in environment:
-        launcher = "srun --mpi=pmix" if "PMIX_RANK" in environment else "srun without --mpi"
+        launcher = _BY_PMIX if "PMIX_RANK" in environment else "srun without --mpi"
         return Launch(launcher, None, number("SLURM_PROCID", 0), number("SLURM_STEP_NUM_TASKS", 1))
     return None
 
@@ -72,7 +73,7 @@ def load_mpi() -> None:
         return
     mpi = import_mpi()
     launch = find_launch()
-    if launch is not None and launch.size > 1 and launch.family not in (None, _mpirun.family_of(mpi)):
+    if launch is not None and launch.size > 1 and not can_start(launch, mpi):
         _refuse(mpi, launch)  # before MPI_Init, in which MPICH would stop with an error that is hard to read
     if _initialises and not mpi.Is_initialized():
         rc = importlib.import_module("mpi4py").rc
@@ -111,6 +112,13 @@ def import_mpi() -> Any:
         raise LaunchError(f"mpi4py {error}\n{_mpirun.INSTALL}") from None
 
 
+def can_start(launch: Launch, mpi: Any) -> bool:
+    """Whether a launcher and an MPI may fit together; where nothing tells, they may."""
+    if launch.launcher == _BY_PMIX and mpi.get_vendor()[0] == "MPICH":
+        return "pmix" in mpi.Get_library_version().lower()  # among the options that it was built with
+    return launch.family in (None, _mpirun.family_of(mpi))
+
+
 def _refuse(mpi: Any, launch: Launch) -> NoReturn:
     error = LaunchError(explain(mpi, launch))
     if launch.rank != 0:
@@ -131,10 +139,14 @@ def explain(mpi: Any, launch: Launch) -> str:
     name = ".".join(map(str, mpi.get_vendor()[1]))
     library = _mpirun.library_path() or "path unknown"
     words = [sys.executable, *sys.orig_argv[1:]]
-    command = _mpirun.command_line(family, launch.size, words)
+    ways = [_mpirun.command_line(family, launch.size, words)]
+    ways.append(shlex.join([sys.executable, "-m", "dcomp", "run", "-n", str(launch.size), *sys.orig_argv[1:]]))
+    if launch.launcher.startswith("srun"):
+        ways = [f"{way}    (in the batch script, without srun)" for way in ways]
+        ways.append(shlex.join([*_mpirun.SRUN[family], *words]))
+    known = "\nor with\n".join(f"  {way}" for way in ways)
     return (
         f"{launch.launcher} has started {launch.size} processes, but mpi4py has loaded {mpi.get_vendor()[0]} {name} "
-        f"({library}), in which each of them is alone. Start the program with\n  {command}\nor with\n"
-        f"  {shlex.join([sys.executable, '-m', 'dcomp', 'run', '-n', str(launch.size), *sys.orig_argv[1:]])}\n"
+        f"({library}), in which each of them is alone. Start the program with\n{known}\n"
         f"`{sys.executable} -m dcomp doctor` tells more."
     )

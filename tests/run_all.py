@@ -98,6 +98,7 @@ def _all_runs(
         yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *thin], settings
     yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
+    yield "a Slurm cluster", _pytest(python, mpi, None, TESTS / "slurm"), {}
 
 
 def _thin(third: int) -> tuple[str, ...]:

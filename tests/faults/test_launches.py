@@ -113,6 +113,8 @@ def test_srun_without_pmi(tmp_path):
     told = python(str(path), env={"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": "0"})
     assert told.returncode == 1
     assert "LaunchError: srun without --mpi has started 3 processes" in told.stderr
+    assert f"{sys.executable} {path}    (in the batch script, without srun)" in told.stderr
+    assert f"\n  {' '.join(_mpirun.SRUN[family()])} {sys.executable} {path}\n" in told.stderr
 
 
 def test_batch_script_of_slurm_is_no_launch(tmp_path):
@@ -219,6 +221,37 @@ def test_run_without_mpi(tmp_path):
     told = python("-m", "dcomp", "run", "program.py", env={"MPI4PY_LIBMPI": str(tmp_path / "none.so")})
     assert told.returncode == 1
     assert "pip install 'dcomp[mpich]'" in told.stderr
+
+
+def test_sbatch_prints_a_script_for_this_mpi(tmp_path):
+    told = python(
+        *("-m", "dcomp", "sbatch", "-n", "7", "--nodes", "2", "--cpus-per-task", "3", "--time", "1:00:00"),
+        *("some/steps.py", "-n", "a b"),
+    )
+    assert told.returncode == 0, told.stderr
+    options, command = told.stdout.split("\n\n")
+    assert options.splitlines() == [
+        "#!/bin/bash",
+        "#SBATCH --job-name=steps",
+        "#SBATCH --nodes=2",
+        "#SBATCH --ntasks=7",
+        "#SBATCH --ntasks-per-node=4",
+        "#SBATCH --cpus-per-task=3",
+        "#SBATCH --time=1:00:00",
+        "#SBATCH --output=%x-%j.out",
+    ]
+    *exports, start = command.splitlines()
+    unbound = "--bind-to none " if family() == "Open MPI" else ""
+    assert start == f"exec {find_mpirun()} -n 7 {unbound}{sys.executable} some/steps.py -n 'a b'"
+    asks_root = family() == "Open MPI" and os.geteuid() == 0
+    assert exports == [f"export {name}=1" for name in _mpirun.ROOT if asks_root]
+    # Without what was not given; and there is no one to take it.
+    told = python("-m", "dcomp", "sbatch", "-n", "4", "-c", "print('a\\nb')")
+    assert re.findall(r"--[\w-]+=\w+", told.stdout) == ["--job-name=python", "--ntasks=4"], told.stdout
+    assert "--bind-to" not in told.stdout
+    told = python("-m", "dcomp", "sbatch", "-n", "4", "--submit", "program.py", env={"PATH": str(tmp_path)})
+    assert told.returncode == 1
+    assert "LaunchError: sbatch: not on the path" in told.stderr
 
 
 def test_describe_alone_and_under_mpirun():

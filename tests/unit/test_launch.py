@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from dcomp import _launch, _mpirun
-from dcomp._launch import Launch, find_launch
+from dcomp._launch import Launch, can_start, find_launch
 
 HYDRA = {"PMI_SIZE": "4", "PMI_RANK": "1", "PMI_HOSTNAME": "n1"}
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1", "PMIX_RANK": "1"}
@@ -32,6 +32,38 @@ STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3", 
 )
 def test_find_launch(environment, launch):
     assert find_launch(environment) == launch
+
+
+class Library:
+    """As much of mpi4py.MPI as is looked at."""
+
+    def __init__(self, name, built_with=""):
+        self._name, self._built_with = name, built_with
+
+    def get_vendor(self):
+        return self._name, (5, 0, 0)
+
+    def Get_library_version(self):
+        return f"{self._name} Version: 5.0.0\nMPICH configure: {self._built_with}\n"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "library", "may"),
+    [
+        (OPEN_MPI, Library("Open MPI"), True),
+        (OPEN_MPI, Library("MPICH"), False),
+        (HYDRA, Library("Intel MPI"), True),
+        (HYDRA, Library("Open MPI"), False),
+        (STEP, Library("Open MPI"), True),  # nothing tells, before it has started
+        ({**STEP, "PMI_SIZE": "3"}, Library("Open MPI"), False),
+        ({**STEP, "PMIX_RANK": "2"}, Library("Open MPI"), True),
+        ({**STEP, "PMIX_RANK": "2"}, Library("MPICH", "--with-pm=hydra"), False),
+        ({**STEP, "PMIX_RANK": "2"}, Library("MPICH", "--with-pmix=/usr"), True),
+        ({**STEP, "PMIX_RANK": "2"}, Library("Intel MPI"), True),
+    ],
+)
+def test_can_start(launcher, library, may):
+    assert can_start(find_launch(launcher), library) == may
 
 
 def script(folder, name, says):
