@@ -10,13 +10,15 @@
 #
 #   __main__ -> _doctor _tune _sbatch -> _checkpoint
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
-#     -> _functions _arrays -> _world -> _communicator _ends -> _njit -> _direct _quick _quick_messages _world_map
+#     -> _functions _arrays _recovery -> _world -> _communicator _ends -> _njit
+#     -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream _stopping
 #     -> _layers _exchanges
 #     -> engine (known_requests, inline, hierarchy, known, plans, neighbours, rounds, receives, mail, requests,
-#        progress, shared, agreement, mpi, messages, pieces, operations, waiting, channel, meeting, segment)
+#        progress, shared, agreement, mpi, messages, pieces, operations, waiting, recovery, channel, losses, meeting,
+#        segment)
 #     -> _calls _explain _watch _draws -> _link -> _checks _buffers _guard -> _ops _census
-#     -> _settings _report _launch _threads -> _table _layout _ghosts _mpirun kernels -> _errors
+#     -> _settings _report _launch _threads -> _shm -> _table _layout _ghosts _mpirun _restarts kernels -> _errors
 #
 #   _checkpoint      the state of a program on the disk, whole or not at all
 #   random           random numbers of one global stream; _stream: who takes what of it; _draws: what is asked for
@@ -28,6 +30,7 @@
 #   linalg           sparse matrices (_csr), conjugate gradients (_conjugate), dense matrices (_dense); _entries:
 #                    entries of vectors, brought to the ranks that need them
 #   _functions       the public functions; an omitted comm means COMM_WORLD
+#   _recovery        to lose ranks and go on
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
 #   _world_map       the settings of the job, and which ranks share a node
@@ -49,7 +52,9 @@
 #   _guard, _census  the process beside the ranks: who waits for whom, who has died; _report words it
 #   _ends            how a job ends
 #   _threads         the CPUs of a node shared out among its ranks
-#   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor, _sbatch and __main__: the command line
+#   _launch          starting MPI, and telling a wrong start; _mpirun, _doctor, _sbatch and __main__: the command line;
+#                    _restarts: jobs that are started again
+#   _shm             what dead jobs have left in /dev/shm, and too little room there
 #   kernels          compiled loops; they know nothing of MPI
 
 import sys
@@ -135,6 +140,7 @@ if TYPE_CHECKING:
         wait_all,
     )
     from ._jit import jit
+    from ._recovery import recover
     from ._sorting import argsort, sort, unique
     from ._statistics import histogram, median, quantile
     from ._sums import dot, norm, sum
@@ -159,6 +165,7 @@ _LAZY = {
     "redistribute": "._axes",
     "Checkpoint": "._checkpoint.checkpoint",
     **dict.fromkeys(("Cut", "Replicated"), "._checkpoint.values"),
+    "recover": "._recovery",
     **dict.fromkeys(
         (
             "block",

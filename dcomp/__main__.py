@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 
-from . import _doctor, _mpirun
+from . import _doctor, _mpirun, _restarts
 from ._errors import DcompError
 from ._launch import find_launch, import_mpi
 from ._sbatch import job_script, submit
@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="find what is wrong with the installation or the launch, and print the fix")
     run = commands.add_parser("run", help="start a program under the MPI that mpi4py uses")
     run.add_argument("-n", dest="ranks", type=_positive, default=_mpirun.cpus(), help="ranks; as many as CPUs")
+    run.add_argument(
+        "--restarts", type=_count, default=0, help="start the job again, so often, if a rank has died (default: 0)"
+    )
     run.add_argument("--show", action="store_true", help="print the command instead of running it")
     _add_program(run)
     sbatch = commands.add_parser("sbatch", help="print a batch script for Slurm that starts a program, or submit it")
@@ -57,6 +60,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative; got {value}")
+    return value
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
@@ -87,7 +97,10 @@ def _run(given: argparse.Namespace) -> int:
     if given.show:
         print(shlex.join([*(f"{name}={value}" for name, value in extra.items()), *argv]))
         return 0
-    os.execve(mpirun, argv, {**_mpirun.clean(os.environ), **extra})
+    environment = {**_mpirun.clean(os.environ), **extra}
+    if restarts:
+        return _restarts.run(argv, environment, restarts)
+    os.execve(mpirun, argv, environment)
 
 
 def _sbatch(given: argparse.Namespace) -> int:

@@ -45,6 +45,7 @@ class Peer:
         self.status = 0
         self.calls: dict[int, int] = {}
         self.fate = ""  # how it died
+        self.can_be_lost = True  # where MPI can go on: it notices this death
         self.is_killed = True  # as a launcher kills, for all that is known
         self.was_known = True  # to the guard, before it died
         self._words: list[str] = []  # of faulthandler
@@ -90,6 +91,7 @@ class Peer:
                 hint = ", perhaps for want of memory" if number == signal.SIGKILL else ""
                 self.fate = f"died of {signal.Signals(number).name}{hint}"
             elif status:
+                self.can_be_lost = False
                 self.fate = f"died with status {status}, by os._exit or MPI_Abort"
 
     def prod(self) -> None:
@@ -201,5 +203,7 @@ class Census:
             return RankState(silence=_STRANGER)
         if peer.ended:
             return RankState(peer.node, calls=peer.calls, ended=True)
+        if peer.fate:
+            return RankState(peer.node, death=peer.fate)
         site = peer.prodded_site()
         return RankState(peer.node, silence=_SILENCE if site is None else f"{_COMPILED} at {site}")

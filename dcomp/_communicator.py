@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from types import TracebackType
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from ._calls import call_site, describe, told_of
 from ._checks import fingerprint, normalise_axis
 from ._collectives import Collectives
 from ._direct import use_direct_calls
-from ._errors import UsageError
+from ._errors import RankFailedError, UsageError
 from ._explain import Testimony
 from ._layout import block_slice, dims_create
 from ._nonblocking import NonBlocking
@@ -25,6 +26,7 @@ from ._point_to_point import PointToPoint
 from ._quick import use_shared_calls
 from ._quick_messages import use_shared_messages
 from ._stopping import Stopping
+from .engine import losses, recovery
 from .engine.agreement import accuse, agree_simply, gather_integers
 from .engine.channel import Steps
 from .engine.plans import Plan
@@ -78,7 +80,11 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
             use_shared_calls(self)
             if self._channel.mail is not None:
                 use_shared_messages(self)
-        elif self._channel.settings.check == "off" and self._channel.settings.timeout is None:
+        elif (
+            self._channel.settings.check == "off"
+            and self._channel.settings.timeout is None
+            and not losses.is_tolerant  # else MPI's errors are to be told as losses
+        ):
             use_direct_calls(self)
 
     @classmethod
@@ -152,6 +158,44 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
             self._agree("dup")
             made = channel.data.Dup()
         return Communicator._wrap(made, f"{channel.name}.dup()")
+
+    def shrink(self) -> "Communicator":
+        """The communicator of the ranks of this one that are alive; collective over them.
+
+        For a job that has lost ranks and goes on: after a `RankFailedError` it is what can still be called here, and
+        every rank that lives has to. `dcomp.recover` takes care of that.
+
+        Returns
+        -------
+        Communicator     With its own place in shared memory; the ranks keep their order. If a rank dies while it is
+            made, it is made again.
+
+        Raises
+        ------
+        UsageError          If this job cannot lose ranks.
+        RankFailedError     If MPI has not noticed that a rank is dead.
+
+        Notes
+        -----
+        MPI_Comm_shrink, and what any new communicator costs; some milliseconds. What the old one holds -- arrays in
+        flight, requests, plans, shared arrays -- stays where it is until the program ends.
+        """
+        channel = self._channel
+        if not losses.is_tolerant:
+            raise UsageError(
+                f"shrink: this job ends when a rank dies, so {channel.name} has all its ranks. Jobs that go on are "
+                "started by the mpirun of Open MPI, with --with-ft ulfm."
+            )
+        while True:
+            made, comm = recovery.shrink(channel, "shrink"), None
+            with suppress(RankFailedError):
+                comm = Communicator._wrap(made, f"{channel.name}.shrink()")
+            if recovery.agree(channel, "shrink", comm is not None) and comm is not None:
+                return comm
+
+    def _is_over(self, function: str, has_ended: bool) -> bool:
+        """Whether all ranks that live have come to the end of `function`; the same on all. Collective over them."""
+        return recovery.agree(self._channel, function, has_ended)
 
     def free(self) -> None:
         """Give the communicator back to MPI; collective. Any later call on it raises `UsageError`.

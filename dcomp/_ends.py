@@ -21,6 +21,7 @@ from mpi4py import MPI
 from . import _report, _watch
 from ._guard import FORWARD
 from ._link import Link
+from .engine import losses, recovery
 from .engine.channel import close_all
 
 _PACKAGE = __name__.partition(".")[0]
@@ -163,11 +164,17 @@ class _Ending:
             os._exit(1 if hasattr(sys, "last_type") else self._status)
         if not self._has_ended:
             self.end(0)
+        self._finalize_without_the_lost()
 
     def finalize(self) -> None:
         """The program ends MPI itself."""
         self.end(0)
+        self._finalize_without_the_lost()
         close_all("MPI has been finalised")
+
+    def _finalize_without_the_lost(self) -> None:
+        if losses.lost and not MPI.Is_finalized():
+            recovery.prepare_finalize(self._channel)
 
     def forget(self) -> None:
         """A forked child: its end is not the rank's."""

@@ -15,6 +15,8 @@
 Mistakes in the arguments of one rank raise Python's own `TypeError` and `ValueError` on that rank.
 """
 
+from collections.abc import Iterable
+
 
 class DcompError(Exception):
     """Root of all exceptions that only dcomp raises."""
@@ -36,7 +38,16 @@ class DeadlockError(DcompError, TimeoutError):
 
 
 class RankFailedError(DcompError):
-    """A rank of the communicator has died."""
+    """A rank of the communicator has died.
+
+    Attributes
+    ----------
+    ranks : tuple of int     Who is known to have died, as ranks of COMM_WORLD, whatever communicator it was raised on.
+    """
+
+    def __init__(self, message: str, ranks: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.ranks = tuple(ranks)
 
 
 class CheckpointError(DcompError, OSError):

@@ -4,7 +4,7 @@ One per job, started by rank 0 (`_watch.py`); every rank keeps one TCP connectio
 rank can neither tell its own sudden death nor, under launchers that kill all others within milliseconds
 (MPICH's: 3 ms), another's; and because who prints *once* must hear of all. It has a session of its own, so that
 what kills the ranks does not kill it, and it ends when the ranks have. It knows no MPI and imports the standard
-library and `_report` only.
+library, `_report` and `_restarts` only.
 
 Lines of JSON go both ways. A rank says::
 
@@ -15,8 +15,8 @@ Lines of JSON go both ways. A rank says::
     report, id                      asks for the report of a wait
     publish                         a report to be printed, unless it has been
 
-The guard says `state`, `answer` (the report), `flush` (standard output), `printed` (the traceback) and `abort` (with a
-status).
+The guard says `state`, `answer` (the report), `flush` (standard output), `printed` (the traceback), `lost` (ranks that
+have died, where the others can go on) and `abort` (with a status).
 What is not JSON was written by `faulthandler`: in a rank's last moments, or when it got the report signal.
 
 With p ranks, the guard has p open files, a report is p short messages each way, and nothing happens in between.
@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import _report
+from . import _report, _restarts
 from ._census import Census, Peer
 from ._layout import format_ranks
 from ._report import RankState
@@ -61,8 +61,9 @@ def prove(token: str, *words: object) -> str:
 class Guard:
     """The guard's process; see the module."""
 
-    def __init__(self, listener: socket.socket, size: int, token: str, place: str) -> None:
+    def __init__(self, listener: socket.socket, size: int, token: str, place: str, is_tolerant: bool) -> None:
         self._listener, self._size, self._token, self._place = listener, size, token, place
+        self._is_tolerant = is_tolerant  # the ranks can go on without those that die
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -78,6 +79,7 @@ class Guard:
         self._seen: dict[tuple[int, int], float] = {}  # since when a rank is known to be in a wait
         self._published: set[str] = set()
         self._signal_at = float("-inf")
+        self._verdict = _restarts.open_verdict()
 
     def run(self) -> None:
         """Serve until the ranks have ended or are gone."""
@@ -99,6 +101,8 @@ class Guard:
         self._tell_of_deaths()
         if self._failures:
             self._print_failures()  # the launcher was faster
+        if len(self._ranks) == self._size and all(peer.ended or peer.fate for peer in self._ranks.values()):
+            self._verdict(_restarts.PROGRAM)
         for peer in self._open:
             peer.connection.close()
         self._selector.close()
@@ -161,6 +165,8 @@ class Guard:
             self._census.join(peer)
             if self._failures:
                 peer.say(flush=True)
+            if self._lost():
+                peer.say(lost=self._lost())
 
     def _close(self, peer: Peer) -> None:
         self._selector.unregister(peer.connection)
@@ -182,7 +188,11 @@ class Guard:
         deaths, self._deaths = self._deaths, []
         if not deaths or self._ending:
             return
+        if self._is_tolerant and all(peer.can_be_lost for peer in deaths) and self._open:
+            self._tell_the_others(deaths)
+            return
         self._ending = True
+        self._verdict(_restarts.DEATH)
         crashed = [peer for peer in self._ranks.values() if peer.last_words()]
         left = [peer for peer in deaths if not peer.is_killed]
         # Of a rank of another node only the time is known. MPI may have ended those here that talked with it.
@@ -194,11 +204,24 @@ class Guard:
         self._print(f"{self._tag([peer.rank for peer in deaths])} {deaths[0].last_words() or deaths[0].fate}\n")
         self._after(LAUNCHER, lambda: self._abort(1))
 
+    def _tell_the_others(self, deaths: list[Peer]) -> None:
+        """Ranks have died, and the others go on."""
+        for peer in self._open:
+            peer.say(lost=self._lost())
+        fates = {peer.rank: peer.last_words() or peer.fate for peer in deaths}
+        self._print(_report.fold(fates, self._size, self._nodes()))
+
+    def _lost(self) -> list[int]:
+        """Ranks that have died."""
+        return [rank for rank, peer in self._ranks.items() if peer.fate]
+
     def _failed(self, peer: Peer, message: dict[str, Any]) -> None:
         if self._ending and not self._failures:
             peer.say(printed=True)  # it comes of the end that is under way
             return
         if not self._failures:
+            if self._is_tolerant:
+                self._tell_of_deaths()  # of which the failure comes
             self._ending = True
             self._after(FOLD, self._print_failures)
             for other in self._open:
@@ -223,7 +246,7 @@ class Guard:
         self._census.leave(peer)
 
     def _end_of_one(self, peer: Peer) -> None:
-        going_on = [rank for rank, other in self._ranks.items() if not other.ended]
+        going_on = [rank for rank, other in self._ranks.items() if not other.ended and not other.fate]
         if going_on and not self._ending:
             self._ending = True
             self._print(f"{self._tag([peer.rank])} sys.exit({peer.status}), while {format_ranks(going_on)} went on\n")
@@ -259,6 +282,7 @@ class Guard:
                 self._end_job(status or 1, key[0])
 
     def _end_job(self, status: int, first: int) -> None:
+        self._verdict(_restarts.DEATH if self._lost() else _restarts.PROGRAM)
         # MPICH's mpirun may drop what it has not read when the job is aborted.
         self._after(FORWARD, lambda: self._abort(status, first))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
-from . import _mpirun
+from . import _mpirun, _shm
 from ._errors import LaunchError, UsageError
 
 _FIRST_PRINTS = 1.0  # seconds that the other processes leave the first to print; a launcher kills all when one ends
@@ -64,7 +64,8 @@ def load_mpi() -> None:
 
     Raises
     ------
-    LaunchError     If there is no MPI, or if every process is alone in it; then on all, and the first prints it.
+    LaunchError     If there is no MPI, if every process is alone in it, or if /dev/shm is too small for it; then on
+                    all, and the first prints it.
     UsageError      If the program has switched mpi4py's initialisation off and has not initialised MPI, or has
                     finalised it.
     """
@@ -76,6 +77,10 @@ def load_mpi() -> None:
     if launch is not None and launch.size > 1 and not can_start(launch, mpi):
         _refuse(mpi, launch)  # before MPI_Init, in which MPICH would stop with an error that is hard to read
     if _initialises and not mpi.Is_initialized():
+        try:
+            _shm.start(mpi.get_vendor()[0], 1 if launch is None else launch.size)
+        except LaunchError as error:
+            _raise_once(error, 0 if launch is None else launch.rank)
         rc = importlib.import_module("mpi4py").rc
         mpi.Init_thread(getattr(mpi, _LEVELS.get(rc.thread_level, "") if rc.threads else "", mpi.THREAD_SINGLE))
     if not mpi.Is_initialized() or mpi.Is_finalized():
@@ -120,8 +125,12 @@ def can_start(launch: Launch, mpi: Any) -> bool:
 
 
 def _refuse(mpi: Any, launch: Launch) -> NoReturn:
-    error = LaunchError(explain(mpi, launch))
-    if launch.rank != 0:
+    _raise_once(LaunchError(explain(mpi, launch)), launch.rank)
+
+
+def _raise_once(error: LaunchError, rank: int) -> NoReturn:
+    """Raise it on all ranks, of which the first prints it."""
+    if rank != 0:
         previous = sys.excepthook
 
         def say_nothing(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:

@@ -117,11 +117,12 @@ class Link:
                 self._answered.notify_all()
 
 
-def connect(comm: Any, pretended: int | None, **about: Any) -> Link | None:
+def connect(comm: Any, pretended: int | None, is_tolerant: bool, **about: Any) -> Link | None:
     """Start the guard and connect every rank to it; collective over `comm`, that of all ranks.
 
     None where the guard cannot be reached. `pretended` is how many ranks make up a pretended node: such nodes
-    talk as over a network. `about` is what else the guard must know of this rank.
+    talk as over a network. `is_tolerant` tells that the job goes on when a rank dies. `about` is what else the guard
+    must know of this rank.
 
     Notes
     -----
@@ -133,7 +134,9 @@ def connect(comm: Any, pretended: int | None, **about: Any) -> Link | None:
     is_one_node = comm.allreduce(int(place == first_place)) == comm.Get_size()
     child, addresses, port = None, None, 0
     if rank == 0:
-        child, addresses, port = _start_guard(comm.Get_size(), token, place, is_one_node)
+        child, addresses, port = _start_guard(
+            is_one_node, size=comm.Get_size(), token=token, place=place, is_tolerant=is_tolerant
+        )
     addresses, port = comm.bcast((addresses, port))
     connection = _reach(["127.0.0.1"] if place == first_place else addresses, port)
     if connection is None:
@@ -158,9 +161,7 @@ def _boot_id() -> str:
         return file.read().strip()
 
 
-def _start_guard(
-    size: int, token: str, place: str, is_one_node: bool
-) -> tuple[subprocess.Popen | None, list[str], int]:
+def _start_guard(is_one_node: bool, **settings: Any) -> tuple[subprocess.Popen | None, list[str], int]:
     """Start the guard; its addresses and port. It can be connected to at once: the socket listens already."""
     flags = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
     try:
@@ -168,11 +169,10 @@ def _start_guard(
             listener = stack.enter_context(
                 socket.create_server(("127.0.0.1" if is_one_node else "", 0), backlog=socket.SOMAXCONN)
             )
-            settings = {"listener": listener.fileno(), "size": size, "token": token, "place": place}
             read_end, write_end = os.pipe()
             stack.callback(os.close, read_end)
             with open(write_end, "w") as file:
-                json.dump(settings, file)  # short enough to wait in the pipe
+                json.dump({"listener": listener.fileno(), **settings}, file)  # short enough to wait in the pipe
             child = subprocess.Popen(
                 [sys.executable, *flags, "-c", _CODE, __package__, os.path.dirname(__file__), _guard.__name__],
                 stdin=read_end,

@@ -44,6 +44,7 @@ class RankState:
     calls: Mapping[int, int] = field(default_factory=dict)  # collective calls begun, by channel, if known
     silence: str = ""  # why it says nothing
     ended: bool = False
+    death: str = ""  # how it died
 
 
 def read_wait(told: Mapping[str, Any]) -> WaitState:
@@ -81,8 +82,9 @@ def are_missing(wait: WaitState, states: Mapping[int, RankState]) -> list[int]:
     if wait.peers is not None:
         return list(wait.peers)
     members = range(len(states)) if wait.members is None else wait.members
-    behind = [rank for rank in members if states[rank].silence or _is_behind(states[rank], wait)]
-    return behind or [rank for rank in members if all(other.channel != wait.channel for other in states[rank].waits)]
+    alive = [rank for rank in members if not states[rank].death]
+    behind = [rank for rank in alive if states[rank].silence or _is_behind(states[rank], wait)]
+    return behind or [rank for rank in alive if all(other.channel != wait.channel for other in states[rank].waits)]
 
 
 def _is_behind(state: RankState, wait: WaitState) -> bool:
@@ -124,8 +126,8 @@ def positions(states: Mapping[int, RankState], wait: WaitState | None = None) ->
 
 
 def _position(state: RankState, wait: WaitState | None) -> str:
-    if state.silence:
-        where = state.silence
+    if state.silence or state.death:
+        where = state.silence or state.death
     elif state.ended:
         where = "the program has ended"
     else:

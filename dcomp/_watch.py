@@ -135,13 +135,14 @@ def position(frame: FrameType | None) -> str:
     return f"{found.f_code.co_filename}:{found.f_lineno} in {found.f_code.co_name}"
 
 
-def start(channel: Any, channels: Mapping[int, Any]) -> Link | None:
+def start(channel: Any, channels: Mapping[int, Any], lose: Callable[[list[int]], None] | None) -> Link | None:
     """Start the guard and this rank's connection to it; collective, once, when MPI is up.
 
     Parameters
     ----------
     channel      Of COMM_WORLD.
     channels     All channels of this process by id, now and later.
+    lose         Called in another thread with the ranks that have died. None: the job ends when one does.
 
     Returns
     -------
@@ -159,12 +160,14 @@ def start(channel: Any, channels: Mapping[int, Any]) -> Link | None:
         _signal = number
     if channel.size > 1:
         about = {"signal": _signal, "library": [os.path.dirname(__file__), *_LIBRARY]}
-        _link = connect(channel.sync, channel.settings.ranks_per_node, **about)
+        _link = connect(channel.sync, channel.settings.ranks_per_node, lose is not None, **about)
     if _signal is not None:
         # In C, for Python's handlers do not run while the main thread is inside MPI or other compiled code.
         faulthandler.register(_signal, file=2 if _link is None else _link.fileno, all_threads=False)
     if _link is not None:
         _link.actions["state"] = _tell_state
+        if lose is not None:
+            _link.actions["lost"] = lose
         _link.look = _look
         _link.period = min(max((channel.settings.timeout or REPORT_AFTER) / _LOOKS, _MOMENT), REPORT_AFTER)
         _link.start()

@@ -1,13 +1,15 @@
 """The communicators that are there from the start; the first use of one starts MPI, if the program has not."""
 
 import threading
+import traceback
 
 from mpi4py import MPI
 
 from . import _ends, _watch, _world_map
 from ._communicator import Communicator
-from ._errors import SettingError
-from .engine.channel import channels
+from ._errors import RankFailedError, SettingError
+from .engine import losses
+from .engine.channel import channels, lose_ranks
 
 _lock = threading.Lock()
 _world: Communicator | None = None
@@ -26,8 +28,19 @@ def world() -> Communicator:
     if _world is None:
         with _lock:
             if _world is None:
-                _world = _start()
+                _world = _start_or_end()
     return _world
+
+
+def _start_or_end() -> Communicator:
+    """Set up the job; where a death does not end it, end it if one has died meanwhile, for the others wait."""
+    try:
+        return _start()
+    except (MPI.Exception, RankFailedError) as error:
+        if losses.is_tolerant:
+            traceback.print_exception(error)
+            MPI.COMM_WORLD.Abort(1)
+        raise
 
 
 def _start() -> Communicator:
@@ -36,7 +49,8 @@ def _start() -> Communicator:
     if _fault is None:
         _fault = _world_map.survey(MPI.COMM_WORLD)
         made = Communicator(MPI.COMM_WORLD)
-        _ends.install(made._channel, _watch.start(made._channel, channels))
+        lose = lose_ranks if losses.is_tolerant else None
+        _ends.install(made._channel, _watch.start(made._channel, channels, lose))
         if _fault is None:
             return made
     raise SettingError(_fault)

@@ -12,6 +12,7 @@ from . import _threads
 from ._errors import SettingError, UsageError
 from ._layout import format_ranks
 from ._settings import RULES, Settings, read_settings
+from .engine import losses
 from .engine.channel import Channel, world_ranks
 from .engine.choose import Rules, rules_from
 from .engine.waiting import spins_for
@@ -190,11 +191,17 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
 
     Raises
     ------
-    SettingError     On every rank, if the job has not started and the settings are bad.
+    SettingError        On every rank, if the job has not started and the settings are bad.
+    RankFailedError     If a rank of it has died.
     """
     ranks = world_ranks(comm)
     if _settings is None and _start_job is not None and len(ranks) == MPI.COMM_WORLD.size and min(ranks) >= 0:
         _start_job()
+    with losses.in_the_making(comm, name):
+        return _make_channel(comm, name, ranks)
+
+
+def _make_channel(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Channel:
     # Other ranks of the job may know nothing of dcomp, so these go by themselves; as do those of several jobs, of which
     # one was spawned (below 0). What decides is the same on all ranks.
     if _settings is None or min(ranks) < 0:

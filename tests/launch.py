@@ -13,7 +13,12 @@ from pathlib import Path
 
 
 def mpirun(
-    n: int, *command: str | os.PathLike, env: dict[str, str] | None = None, timeout: float = 60, cwd=None
+    n: int,
+    *command: str | os.PathLike,
+    env: dict[str, str] | None = None,
+    timeout: float = 60,
+    cwd=None,
+    launcher: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess:
     """Run `command` on `n` ranks and wait for it.
 
@@ -24,6 +29,7 @@ def mpirun(
         such as ``-c`` in the first place is given to the running interpreter.
     env : dict     Added to the environment.
     timeout : float     Seconds after which every process of the job is killed.
+    launcher     Options of mpirun's.
 
     Returns
     -------
@@ -36,7 +42,7 @@ def mpirun(
     words = [os.fspath(word) for word in command]
     if words[0].endswith(".py") or words[0].startswith("-"):
         words.insert(0, sys.executable)
-    job = [find_mpirun(), *options(), "-n", str(n), *words]
+    job = [find_mpirun(), *options(), *launcher, "-n", str(n), *words]
     process = subprocess.Popen(
         job,
         env={**environment(), **(env or {})},

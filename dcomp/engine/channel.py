@@ -5,14 +5,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mpi4py import MPI
 
-from .._errors import DcompError, UsageError
+from .._errors import DcompError, RankFailedError, UsageError
+from .._layout import format_ranks
 from .._settings import Settings
+from . import losses
 from .choose import Rules
 from .claims import Claims
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 Steps = Generator[Any, None, Any]
 
 _NO_RULES = Rules()
+
+_NEWS = 1.0  # seconds after which it is told without their names that ranks have died
+_TURN = 5e-3  # seconds that compiled code may have the turn where it waits for no one
 
 LONGEST_META = 16384  # bytes of a message's description that a receive is ready for
 
@@ -74,10 +79,12 @@ class Channel:
         self.spins = spins
         self.name = name
         self.rank, self.size = comm.rank, comm.size
+        self.comm = comm
         self.sync, self.data = comm.Dup(), comm.Dup()
         for private in (self.sync, self.data):
             private.Set_errhandler(MPI.ERRORS_RETURN)
         self._calls = 0
+        self.recoveries = 0  # calls among those that live, whatever has become of the communicator
         self.messages = 0  # large messages sent from here; their data is told apart by it
         self.exchanges = 0
         self.held: list[Message] = []  # messages that no one has asked for yet, or a wrong receive did not accept
@@ -89,10 +96,12 @@ class Channel:
         self.helps = 0  # raised by the progress thread before and after its turns: odd while it has one
         self._turn = threading.Lock()  # whose it is; never given back once the channel is closed
         self._closed: tuple[str, type[DcompError]] | None = None
+        self.lost: tuple[int, ...] | None = None  # the members that have died, as ranks of COMM_WORLD, once some have
         self.claims: Any = meeting or make_claims(self.sync)
         self.id = int.from_bytes(self.sync.bcast(os.urandom(7) if self.rank == 0 else None), "little")
         self.members = world_ranks(comm)
         channels[self.id] = self
+        self.lose()
 
     def exchange(self, claim: bytes) -> Steps:
         """The least of every entry of all ranks' claims; steps."""
@@ -102,7 +111,7 @@ class Channel:
     @property
     def calls(self) -> int:
         """How many collective calls have begun here; a report compares it between ranks."""
-        return self._calls if self.meeting is None else self.meeting.calls
+        return (self._calls if self.meeting is None else self.meeting.calls) + self.recoveries
 
     def count_call(self) -> None:
         """A collective call begins; in shared memory the exchange itself counts."""
@@ -196,6 +205,8 @@ class Channel:
                     f"{function}: another thread is in a call on {self.name} on rank {self.rank} of {self.size}. "
                     "Give every thread a communicator of its own: comm.dup()."
                 )
+        if self.lost is not None:
+            raise self.failure(function)
         reason, kind = self._closed
         raise kind(f"{function}: {self.name} cannot be used any more on rank {self.rank} of {self.size}: {reason}.")
 
@@ -226,6 +237,53 @@ class Channel:
         if self.mail is not None:
             self.mail.posted.clear()
 
+    def lose(self, *, in_thread: bool = False) -> None:
+        """Make every call raise `RankFailedError`, also the one under way, if members have died."""
+        dead = losses.lost.intersection(self.members)
+        if dead:
+            self._give_up(dead, in_thread)
+
+    def _give_up(self, dead: Iterable[int], in_thread: bool) -> None:
+        self.lost = tuple(sorted(dead))
+        if self.is_open:
+            self._shut("a rank of it has died", RankFailedError)
+            end = time.monotonic() + _TURN
+            while self.meeting is not None and time.monotonic() < end and not self.meeting.take_turn():
+                time.sleep(1e-4)
+        comms = [self.sync, self.data]
+        if self.comm != MPI.COMM_WORLD:  # whose revocation MPI_Finalize of Open MPI 5.0 does not survive
+            comms.append(self.comm)
+        if self.levels is not None:
+            comms += self.levels.comms
+            if self.levels.node is not None:
+                self.levels.node._give_up(dead, in_thread)
+        losses.revoke(comms, in_thread=in_thread)
+
+    def failure(self, function: str) -> RankFailedError:
+        """What to raise in the place of the result when members have died."""
+        self.lose()  # where another thread could not revoke
+        ranks = self.lost or ()
+        who = f"{format_ranks(ranks)} of {MPI.COMM_WORLD.size}" if ranks else "a rank"
+        return RankFailedError(
+            f"{function}: {who}, of {self.name}, {'have' if len(ranks) > 1 else 'has'} died. That communicator cannot "
+            "be used any more; its shrink() makes one of those that live, and dc.recover makes a program go on in it.",
+            ranks,
+        )
+
+    def explain(self, function: str, error: BaseException) -> BaseException:
+        """The `RankFailedError` that an error of MPI stands for; any other error is itself."""
+        if not losses.is_loss(error):
+            return error
+        end = time.monotonic() + _NEWS
+        while self.lost is None and time.monotonic() < end:
+            lose_ranks([rank for rank in losses.find_lost(self.sync) if rank in self.members], in_thread=False)
+            time.sleep(1e-3)  # the guard knows more, and so may MPI
+        if self.lost is None and not self.sync.Is_revoked():
+            return error
+        if self.lost is None:
+            self._give_up((), in_thread=False)
+        return self.failure(function)
+
     def free(self) -> None:
         """Free the private communicators; collective. The caller has the turn."""
         if self.meeting is not None:
@@ -249,10 +307,17 @@ class _Turn:
     def __enter__(self) -> None:
         self._channel.enter(self._function)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is KeyboardInterrupt:
-            self._channel.interrupt(self._function)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._fail(error)
         self._channel.leave()
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._channel.interrupt(self._function)
+        known = self._channel.explain(self._function, error)
+        if known is not error:
+            raise known from None  # the turn is never given back: the channel is closed
 
 
 def world_ranks(comm: MPI.Intracomm) -> tuple[int, ...]:
@@ -297,6 +362,13 @@ def close_all(reason: str) -> None:
     """Make all channels of this process unusable."""
     for channel in _all_channels():
         channel.close(reason)
+
+
+def lose_ranks(ranks: Sequence[int], *, in_thread: bool = True) -> None:
+    """These ranks of the job have died: every call on a communicator that has one raises, also those under way."""
+    losses.learn(ranks)
+    for channel in _all_channels():
+        channel.lose(in_thread=in_thread)
 
 
 def _after_fork() -> None:

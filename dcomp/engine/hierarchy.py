@@ -68,6 +68,11 @@ class Levels:
                 self.free()
         return not self._is_closed
 
+    @property
+    def comms(self) -> list[MPI.Intracomm]:
+        """What the ranks of a node, and of a lane, have of MPI."""
+        return [comm for comm in (self._of_node, self.lane) if comm]
+
     def call(self, row: Collective, x: Any = None, out: Any = None, **arguments: Any) -> Any:
         """A collective of the node."""
         node: Any = self.node
@@ -155,6 +160,9 @@ class LanesRoute:
                 return self.mpi.run(x, out)
             whole = _RUN[self.terms.row.name](self, flat, target)
         except BaseException as error:  # on this rank or node alone: the others do not know of it
+            self.mpi.channel.explain(self.terms.function, error)
+            if self.mpi.channel.lost is not None:
+                raise self.mpi.channel.failure(self.terms.function) from None
             kind = DeadlockError if isinstance(error, DeadlockError) else UsageError
             self.mpi.channel.interrupt(self.terms.function, kind)
             self.levels.interrupt(self.terms.function, kind)

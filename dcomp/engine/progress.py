@@ -6,6 +6,7 @@ import time
 from mpi4py import MPI
 
 from .channel import Channel, unhelped
+from .losses import is_loss
 from .waiting import wait
 
 
@@ -69,6 +70,10 @@ class _Helper:
                 self._channels.discard(channel)
                 if channel.unstarted or channel.moving:  # asked after that, for a quick request comes without the turn
                     self._channels.add(channel)
+            except MPI.Exception as error:
+                if not is_loss(error):
+                    raise
+                channel.explain("a request", error)  # to whoever waits for one, too
             finally:
                 channel.leave_help()
 

@@ -63,6 +63,8 @@ def run_route(channel: Channel, route: Any, x: Any, out: Any) -> Any:
     channel.inside = (route.terms.function, get_ident())
     try:
         return route.run(x, out)
+    except MPI.Exception as error:
+        raise channel.explain(route.terms.function, error) from None
     finally:
         channel.inside = None
 
@@ -176,7 +178,7 @@ class Request:
             if self._error is None:
                 self._result = self._finish()
         if self._error is not None:
-            raise self._error
+            raise self._channel.explain(self._function, self._error)
         return self._result
 
     def wait(self) -> Any:
@@ -206,13 +208,14 @@ class Request:
         abandon(self._buffers())
 
     def __del__(self) -> None:
-        if not self._finished:
+        if not self._finished and self._channel.lost is None:
             warnings.warn(
                 f"{self._function} at {self._site}: its Request was dropped without a wait, so its result is lost on "
                 f"rank {self._channel.rank}. Keep it and call wait().",
                 RuntimeWarning,
                 stacklevel=2,
             )
+        if not self._finished:
             abandon(self._buffers())
 
 

@@ -113,7 +113,7 @@ class Rounds:
             self._moving = None
             wait(has_ended, self._channel, self._function)
         if moving.error is not None:
-            raise moving.error
+            raise self._channel.explain(self._function, moving.error)
 
     def _steps(self) -> Steps:
         yield self._has_ended

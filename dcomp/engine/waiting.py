@@ -25,7 +25,8 @@ def wait(test: Callable[[], Any], channel: Channel, function: str, peers: tuple[
 
     Raises
     ------
-    DeadlockError     After `DCOMP_TIMEOUT` seconds.
+    DeadlockError       After `DCOMP_TIMEOUT` seconds.
+    RankFailedError     If a rank of the communicator has died.
     """
     try:
         for _ in range(channel.spins):
@@ -33,8 +34,11 @@ def wait(test: Callable[[], Any], channel: Channel, function: str, peers: tuple[
                 return
         with _watch.waiting(channel, function, peers) as this_wait:
             _wait_long(test, channel, this_wait)
-    except BaseException:  # on this rank alone, as from a handler of a signal: the others do not know of it
+    except BaseException as error:  # on this rank alone, as from a handler of a signal: the others do not know of it
+        known = channel.explain(function, error)
         channel.interrupt(function)
+        if known is not error:
+            raise known from None
         raise
 
 
@@ -44,6 +48,8 @@ def _wait_long(test: Callable[[], Any], channel: Channel, this_wait: "_watch.Wai
     report_at = start + (timeout or _watch.REPORT_AFTER)
     sleep = 2e-5
     while not test():
+        if channel.lost is not None:
+            raise channel.failure(this_wait.function)
         if channel.moving:
             channel.move_messages()
         if channel.unstarted:  # of a message alone, for which no one waits until calls made before have begun

@@ -78,15 +78,30 @@ class Job:
         raise ValueError(mark)
 
 
-def run(tmp_path: Path, program: str, *, n: int = 3, env: dict[str, str] | None = None, first: str = "") -> Job:
+def run(
+    tmp_path: Path,
+    program: str,
+    *,
+    n: int = 3,
+    env: dict[str, str] | None = None,
+    first: str = "",
+    launcher: tuple[str, ...] = (),
+    timeout: float = 60,
+) -> Job:
     """Run a program on `n` ranks; nothing of the job may be left a second after its end.
 
-    `first` is a line before the prelude.
+    `first` is a line before the prelude, `launcher` are options of mpirun's.
     """
     path = tmp_path / "program.py"
     path.write_text(f"{first}\n{PRELUDE}{program}")
     mark = uuid.uuid4().hex
-    done = mpirun(n, path, env={"TEST_PID": str(os.getpid()), "TEST_MARK": mark, **(env or {})}, timeout=60)
+    done = mpirun(
+        n,
+        path,
+        env={"TEST_PID": str(os.getpid()), "TEST_MARK": mark, **(env or {})},
+        timeout=timeout,
+        launcher=launcher,
+    )
     end = time.time()
     while left := _marked(mark):
         assert time.time() - end < 1, f"left behind: {left}"

@@ -15,6 +15,7 @@ PROGRAMS = {
     "pagerank": [],
     "tsunami": [],
     "rod": [],
+    "lost_rank": [],
     "demo": ["--hours", "0.5"],
 }
 

@@ -1,0 +1,79 @@
+"""Ranks that have died, in a job that can go on without them: under ``mpirun --with-ft ulfm`` of Open MPI.
+
+MPI tells the ranks that talk with a dead one, some of them and each in its time. The guard sees every death at once and
+tells all. Whoever hears of it first *revokes* the communicators that have the dead rank, so that no one goes on to wait
+in them inside of MPI (User Level Failure Mitigation, MPI-5 proposal).
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from mpi4py import MPI
+
+from .._errors import RankFailedError
+
+#: What MPI's calls say after a loss; of several requests they say no more than that one has failed.
+_CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS)
+
+_ENABLED = "OMPI_MCA_mpi_ft_enable"  # in the environment of ranks, by mpirun's --with-ft ulfm
+
+#: Whether the job goes on when a rank dies. The launcher has to keep the others alive, and it tells MPI so.
+is_tolerant = (
+    MPI.get_vendor()[0] == "Open MPI"
+    and "PRTE_LAUNCHED" in os.environ
+    and os.environ.get(_ENABLED, "").lower() in ("1", "t", "true", "y", "yes", "enabled")
+)
+
+lost: set[int] = set()  # ranks of COMM_WORLD
+_in_the_making: list[MPI.Intracomm] = []  # communicators of which no channel knows yet
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Whether it may be MPI's error after the death of a rank."""
+    return is_tolerant and isinstance(error, MPI.Exception) and error.Get_error_class() in _CLASSES
+
+
+def find_lost(comm: MPI.Intracomm) -> list[int]:
+    """The ranks in COMM_WORLD of those members that MPI knows to be dead."""
+    failed, world = comm.Get_failed(), MPI.COMM_WORLD.Get_group()
+    ranks = MPI.Group.Translate_ranks(failed, range(failed.size), world)
+    failed.Free()
+    world.Free()
+    return list(ranks)
+
+
+def revoke(comms: Iterable[MPI.Intracomm], *, in_thread: bool = False) -> None:
+    """Have every call of MPI on these communicators raise, on every rank, also those under way.
+
+    `in_thread`: another thread may be inside of MPI, and not every MPI allows that.
+    """
+    if not in_thread or MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+        for comm in comms:
+            with suppress(MPI.Exception):  # freed meanwhile
+                if comm and not comm.Is_revoked():
+                    comm.Revoke()
+
+
+@contextmanager
+def in_the_making(comm: MPI.Intracomm, name: str) -> Iterator[None]:
+    """While a communicator is set up: have it revoked if a rank dies."""
+    if not is_tolerant:
+        yield
+        return
+    _in_the_making.append(comm)
+    try:
+        yield
+    except MPI.Exception as error:
+        if not is_loss(error):
+            raise
+        revoke([comm])
+        raise RankFailedError(f"{name}: a rank has died while it was made.", find_lost(comm)) from error
+    finally:
+        _in_the_making.remove(comm)
+
+
+def learn(ranks: Sequence[int]) -> None:
+    """These ranks of the job have died."""
+    lost.update(ranks)
+    revoke(list(_in_the_making), in_thread=True)
