@@ -98,8 +98,8 @@ def _run(given: argparse.Namespace) -> int:
         print(shlex.join([*(f"{name}={value}" for name, value in extra.items()), *argv]))
         return 0
     environment = {**_mpirun.clean(os.environ), **extra}
-    if restarts:
-        return _restarts.run(argv, environment, restarts)
+    if given.restarts:
+        return _restarts.run(argv, environment, given.restarts)
     os.execve(mpirun, argv, environment)
 
 

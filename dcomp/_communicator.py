@@ -80,12 +80,8 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
             use_shared_calls(self)
             if self._channel.mail is not None:
                 use_shared_messages(self)
-        elif (
-            self._channel.settings.check == "off"
-            and self._channel.settings.timeout is None
-            and not losses.is_tolerant  # else MPI's errors are to be told as losses
-        ):
-            use_direct_calls(self)
+        elif self._channel.settings.is_bare and not losses.is_tolerant:
+            use_direct_calls(self)  # which do not tell MPI's errors as losses
 
     @classmethod
     def _wrap(cls, mpi_comm: MPI.Intracomm, name: str) -> "Communicator":

@@ -82,13 +82,6 @@ def bounds(function: str, low: Any, high: Any, element: np.dtype) -> tuple[int, 
     return first, end
 
 
-def flag(function: str, name: str, value: Any) -> bool:
-    """A bool given by the user."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{function}: {name} must be True or False; got {value!r}")
-    return bool(value)
-
-
 def check_enough(function: str, total: Any, n: Any, replace: bool) -> None:
     """That so many can be chosen from `total`."""
     count = 1 if n is None else prod(shape_of(function, n))

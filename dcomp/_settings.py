@@ -41,6 +41,11 @@ class Settings:
     stop_signals: tuple[int, ...] = (signal.SIGUSR1, signal.SIGTERM)
     stop_before: float = 120.0  # seconds
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether calls may go straight to MPI: nothing is checked, and no wait has an end."""
+        return self.check == "off" and self.timeout is None
+
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the `DCOMP_` variables of `environment`.

@@ -1,11 +1,11 @@
 """A rod cools, a rank dies, and the others go on with its part.
 
-Every 200 steps the rod is written to a file. When a rank has died, `dc.recover` calls `cool` again, with a communicator
-of those that live: each takes its block of the last file and goes on. That takes Open MPI and its option:
+Every 200 steps the rod is saved. When a rank has died, `dc.recover` calls `cool` again, with a communicator of those
+that live: each takes its block of the last checkpoint and goes on. That takes Open MPI and its option:
 
     mpirun --with-ft ulfm -n 4 python examples/lost_rank.py --lose 1
 
-Without it the job ends when a rank dies, and goes on from the file when it is started again, by hand or by
+Without it the job ends when a rank dies, and goes on from the checkpoint when it is started again, by hand or by
 ``python -m dcomp run --restarts 1``.
 """
 
@@ -19,22 +19,24 @@ import dcomp as dc
 
 CELLS = 3000
 STEPS = 2000
-EVERY = 200  # steps between files
-FILE = "rod.npz"
+EVERY = 200  # steps between checkpoints
+MODE = np.pi / (CELLS + 1)
 DEATH = 1100  # the step in which the rank after --lose dies, in a run from the beginning
 
 
 def cool(comm):
-    """From the last file to the end; the whole rod, on rank 0."""
-    start, whole = load(comm)
-    rows = comm.block(CELLS)
-    u = np.zeros(rows.stop - rows.start + 2)  # with a cell of each neighbour
-    u[1:-1] = whole[rows]
+    """From the last checkpoint to the end; the whole rod, on rank 0."""
+    checkpoint = dc.Checkpoint("rod", comm=comm)
+    start, state = checkpoint.restore()
+    u = np.pad(state.get("u", sine(comm.block(CELLS))), 1)  # with a cell of each neighbour
+    start = start or 0
+    if comm.rank == 0:
+        print(f"on {comm.size} ranks from step {start}", flush=True)
     before = comm.rank - 1 if comm.rank > 0 else None
     after = comm.rank + 1 if comm.rank + 1 < comm.size else None
     for step in range(start, STEPS):
         if step % EVERY == 0 and step > start:
-            save(comm, step, u[1:-1])
+            checkpoint.save(step, u=u[1:-1])
         if step == DEATH and start == 0 and dc.rank == doomed():
             os.kill(os.getpid(), signal.SIGKILL)
         comm.sendrecv(u[1:2], before, after, out=u[-1:])  # to the left, and from the right
@@ -43,24 +45,9 @@ def cool(comm):
     return comm.gather(u[1:-1])
 
 
-def load(comm):
-    """The step and the rod of the last file, or how everything begins; the same on all ranks."""
-    state = None
-    if comm.rank == 0:
-        state = 0, 100 * np.sin(np.arange(1, CELLS + 1) * np.pi / (CELLS + 1))
-        if os.path.exists(FILE):
-            with np.load(FILE) as file:
-                state = int(file["step"]), file["rod"]
-            print(f"on {comm.size} ranks from step {state[0]}", flush=True)
-    return comm.bcast_object(state)
-
-
-def save(comm, step, piece):
-    """Write the rod; the file has its name when all of it is there."""
-    rod = comm.gather(piece)
-    if comm.rank == 0:
-        np.savez("new.npz", step=step, rod=rod)
-        os.replace("new.npz", FILE)
+def sine(rows):
+    """These cells in the beginning: half a wave, which keeps its shape."""
+    return 100 * np.sin(np.arange(1, CELLS + 1)[rows] * MODE)
 
 
 def doomed():
@@ -69,11 +56,10 @@ def doomed():
 
 
 def main():
-    """The rod, against the formula: a sine keeps its shape."""
+    """The rod, against the formula."""
     rod = dc.recover(cool)
     if rod is not None:
-        mode = np.pi / (CELLS + 1)
-        exact = 100 * np.sin(np.arange(1, CELLS + 1) * mode) * (1 - np.sin(mode / 2) ** 2) ** STEPS
+        exact = sine(slice(None)) * (1 - np.sin(MODE / 2) ** 2) ** STEPS
         if not np.allclose(rod, exact, rtol=1e-9, atol=1e-9):
             raise SystemExit("lost_rank: the rod differs from the formula")
         print("lost_rank: OK")

@@ -3,7 +3,6 @@
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from ._cells import VECTOR, moved, pointer_to_cell
@@ -19,13 +18,6 @@ def weigh_row(typingctx, out, x, stencil, place, start, count, past):
     What has the same weight is added before it is multiplied. Where neighbours along the row weigh alike what stands
     across it, such as the nine cells on either side of a cube, that is summed first, once for all of them.
     """
-    if not isinstance(x, types.Array) or x.dtype != out.dtype or x.ndim != stencil.dimensions:
-        raise TypingError(
-            f"apply: x must be one array of the dtype of out, {out.dtype}, with {stencil.dimensions} axes as the "
-            f"weights; got {x}."
-        )
-    if not isinstance(x.dtype, types.Float | types.Complex):
-        raise TypingError(f"apply: weights are for floating-point numbers; got an array of {x.dtype}.")
 
     def generate(context, builder, signature, values):
         real = context.get_value_type(getattr(x.dtype, "underlying_float", x.dtype))

@@ -4,6 +4,8 @@ import atexit
 import os
 import threading
 import warnings
+import weakref
+from contextlib import suppress
 from operator import index
 from typing import Any
 
@@ -79,10 +81,12 @@ class Checkpoint:
         except ValueError as error:
             fault = error
         agree(self.comm, "Checkpoint", fault, path=place, keep=keep)
+        _leave_lost()
         self._keep = index(keep)
         self._folder = Folder(place)
         self._private: Communicator | None = self.comm.dup()  # for threads behind the computation
         self._behind: _Behind | None = None
+        _checkpoints.add(self)
 
     def __repr__(self) -> str:
         return f"<Checkpoint {self._folder.path}, on {self.comm!r}>"
@@ -294,7 +298,7 @@ class _Behind:
     """A save that goes on behind the computation."""
 
     def __init__(self, saving: Saving) -> None:
-        self._saving = saving
+        self.saving = saving
         self._warning: str | None = None
         self._error: BaseException | None = None
         # Python waits for it at the end of the program, before MPI ends.
@@ -304,8 +308,8 @@ class _Behind:
 
     def _run(self) -> None:
         try:
-            self._saving.write()
-            self._warning = self._saving.finish()
+            self.saving.write()
+            self._warning = self.saving.finish()
         except BaseException as error:
             self._error = error
 
@@ -319,10 +323,30 @@ class _Behind:
 
 
 _behind: set[_Behind] = set()  # whose end no call has waited for yet
+_checkpoints: "weakref.WeakSet[Checkpoint]" = weakref.WeakSet()
+
+
+def _has_lost(comm: Communicator) -> bool:
+    """Whether a rank of it has died."""
+    return comm._channel.lost is not None
+
+
+def _leave_lost() -> None:
+    """Let go of what was begun on communicators that have lost ranks: it cannot come to its end, and the program, which
+    has been told of the loss, goes on in the same folder.
+    """
+    for behind in list(_behind):
+        if _has_lost(behind.saving.comm):
+            with suppress(Exception):
+                behind.result()
+    for old in list(_checkpoints):
+        if _has_lost(old.comm):
+            old._folder.let_go()
 
 
 def _end_all() -> None:
     """The program is over; if what was written behind it has failed, no call is left that could say so."""
+    _leave_lost()
     for behind in list(_behind):
         try:
             behind.result()

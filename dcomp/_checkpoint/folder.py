@@ -131,6 +131,9 @@ class Folder:
             raise
         self._lock = fd
 
+    def __del__(self) -> None:
+        self.let_go()
+
     def let_go(self) -> None:
         """Give the lock back."""
         if self._lock is not None:

@@ -25,7 +25,7 @@ class Saving:
     """
 
     def __init__(self, comm: Communicator, folder: Folder, step: int, keep: int) -> None:
-        self._comm, self._folder, self._step, self._keep = comm, folder, step, keep
+        self.comm, self._folder, self._step, self._keep = comm, folder, step, keep
         self._progress = files.Progress(f"saving step {step} in {folder.path}", 0, False)
         self._blocks: list[tuple[Array, np.ndarray]] = []
         self._fault: Exception | None = None
@@ -40,11 +40,11 @@ class Saving:
         ------
         CollectiveMismatchError, CheckpointError     On every rank.
         """
-        plan = spread(self._comm, self._plan(gather(self._comm, node, _quietly)), _quietly)
+        plan = spread(self.comm, self._plan(gather(self.comm, node, _quietly)), _quietly)
         if "mismatch" in plan:
             raise (ShapeMismatchError if plan["is_shape"] else CollectiveMismatchError)(plan["mismatch"])
         if "fault" in plan:
-            raise_if_any("save", [plan["fault"]], self._comm.size, _STILL_THERE)
+            raise_if_any("save", [plan["fault"]], self.comm.size, _STILL_THERE)
         self._saved, self._manifest = Saved(plan["number"], self._step), Manifest(self._step, plan["state"])
         try:
             for array in self._manifest.arrays:
@@ -53,11 +53,11 @@ class Saving:
             self._fault = error
         total = sum(block.nbytes for _, block in self._blocks)
         title = f"saving step {self._step} in {self._folder.path}"
-        self._progress = files.Progress(title, total, self._comm.rank == 0)
+        self._progress = files.Progress(title, total, self.comm.rank == 0)
 
     def _plan(self, nodes: list[Any]) -> Any:
         """What all ranks are to do, once rank 0 has made the files."""
-        if self._comm.rank != 0:
+        if self.comm.rank != 0:
             return None
         try:
             manifest = Manifest(self._step, merge(nodes))
@@ -79,18 +79,18 @@ class Saving:
         """The bytes of an array's file that this rank writes."""
         data = as_bytes(x)
         if array.axis:
-            counts = self._comm.allgather(x.shape[array.axis]).tolist()
-            return lines.to_file(self._comm, data, array.lines, counts)
+            counts = self.comm.allgather(x.shape[array.axis]).tolist()
+            return lines.to_file(self.comm, data, array.lines, counts)
         if array.axis is None:
-            start = sum(array.blocks[: self._comm.rank])
-            data = data[start : start + array.blocks[self._comm.rank]]
+            start = sum(array.blocks[: self.comm.rank])
+            data = data[start : start + array.blocks[self.comm.rank]]
         return data.copy() if is_behind else data
 
     def write(self) -> None:
         """Bring this rank's part to the disk; no communication. A fault is kept for `finish`."""
         try:
             for array, block in self._blocks:
-                path, offset = self._path(self._saved, array), array.start + sum(array.blocks[: self._comm.rank])
+                path, offset = self._path(self._saved, array), array.start + sum(array.blocks[: self.comm.rank])
                 self._checksums.append(files.write_block(path, block, offset, array.piece, self._progress.add))
         except (CheckpointError, MemoryError) as error:
             self._fault = self._fault or error
@@ -108,13 +108,13 @@ class Saving:
         CheckpointError     On every rank.
         """
         tell: Callable[[int], None] = self._progress.add
-        told = gather(self._comm, {"fault": fault_of(self._fault), "checksums": self._checksums}, tell)
-        verdict = spread(self._comm, self._conclude(told), tell)
-        raise_if_any("save", verdict["faults"], self._comm.size, _STILL_THERE)
+        told = gather(self.comm, {"fault": fault_of(self._fault), "checksums": self._checksums}, tell)
+        verdict = spread(self.comm, self._conclude(told), tell)
+        raise_if_any("save", verdict["faults"], self.comm.size, _STILL_THERE)
         return verdict["warning"]
 
     def _conclude(self, told: list[Any]) -> Any:
-        if self._comm.rank != 0:
+        if self.comm.rank != 0:
             return None
         faults, warning = [one["fault"] for one in told], None
         try:

@@ -173,7 +173,9 @@ os.write(1, f"sum {dc.allreduce(1)}\\n".encode())
     assert "ValueError: in a thread" in job.output  # as Python prints it, so that ranks interrupt each other
 
 
-@pytest.mark.parametrize("broken", ["_start_guard = lambda *_, **__: (None, [], 0)", "_CODE = ''"], ids=["none", "dead"])
+@pytest.mark.parametrize(
+    "broken", ["_start_guard = lambda *_, **__: (None, [], 0)", "_CODE = ''"], ids=["none", "dead"]
+)
 def test_without_the_guard(tmp_path, broken):
     """No more processes may be had, or someone has killed it: the ranks end the job by themselves."""
     first = f"import dcomp._link; dcomp._link.{broken}"

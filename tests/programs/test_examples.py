@@ -15,6 +15,7 @@ PROGRAMS = {
     "pagerank": [],
     "tsunami": [],
     "rod": [],
+    "preempted": [],
     "lost_rank": [],
     "demo": ["--hours", "0.5"],
 }

@@ -112,9 +112,9 @@ class Job:
         return " ".join(states)
 
     def wait_for_file(self, name: str, seconds: float = 150) -> None:
-        """Wait until it has written this."""
+        """Wait until it has written a file of this name, or pattern."""
         deadline = time.monotonic() + seconds
-        while not (self.folder / name).exists():
+        while not any(self.folder.glob(name)):
             states = self.states()
             self._want(time.monotonic() < deadline and not states <= _ENDED, name, states)
             time.sleep(0.2)

@@ -5,6 +5,7 @@ All jobs run at once, for most of the time goes by in waiting. The tests look at
 
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cluster import Cluster, Job, fill
 from job_programs import PLACES, STEPS, after_steps
 from launch import options
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "preempted.py"
 pytestmark = pytest.mark.timeout(300)
 
 _SRUN = "srun --mpi=pmix" if options() else "srun --mpi=pmi2 -K"
@@ -96,6 +98,21 @@ def test_requeue(jobs):
     first, second = map(int, re.findall(r"STOP at (\d+)", job.output()))
     assert first < second <= first + 2
     assert starts(job) == [(0, 0), (1, first), (2, second)]
+
+
+def test_example_is_preempted_and_goes_on_at_another_number_of_ranks(cluster, jobs):
+    """The program itself compares the bits with those of an undisturbed run."""
+    job = jobs["example"]
+    job.wait_for_file("preempted/*.step-40")
+    cluster.do("scancel", "--batch", "--signal=USR1", str(job.number))
+    assert job.wait() == "COMPLETED", job.output()
+    first, again = re.findall(r"preempted: from step (\d+) on (\d) ranks, (\d+) s left", job.output())
+    assert first[:2] == ("0", "4")
+    assert 40 <= int(again[0]) < 150
+    assert again[1] == "3"
+    assert all(300 < int(left) <= 600 for *_, left in (first, again))
+    assert "MPI_COMM_WORLD is to stop: " in job.output()
+    assert "preempted: OK, 150 steps, the bits of an undisturbed run" in job.output()
 
 
 def test_one_node(jobs):
