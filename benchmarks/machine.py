@@ -3,7 +3,6 @@
 import platform
 import time
 
-import mpi4py
 import numba
 import numpy as np
 
@@ -12,17 +11,23 @@ import dcomp as dc
 
 def describe_run() -> dict:
     """What every line of results says of its run: versions, and the machine."""
-    name, version = mpi4py.MPI.get_vendor()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "dcomp": dc.__version__,
-        "mpi": f"{name} {'.'.join(map(str, version))}",
         "numpy": np.__version__,
         "numba": numba.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
     }
+
+
+def describe_job() -> dict:
+    """The same of ranks that have started, and their MPI."""
+    from mpi4py import MPI  # starts it, if it were not
+
+    name, version = MPI.get_vendor()
+    return {**describe_run(), "mpi": f"{name} {'.'.join(map(str, version))}"}
 
 
 def processor() -> str:

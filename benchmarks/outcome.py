@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from machine import describe_run
+from machine import describe_job
 
 import dcomp as dc
 
@@ -86,5 +86,5 @@ def report(title: str, facts: dict, rate: str, unit: str, outcomes: Sequence[Out
     if output:
         measured = {rate: middle, "best": best, "seconds": seconds, "verified": is_verified}
         with open(output, "a") as file:
-            file.write(json.dumps({**describe_run(), **facts, "ranks": dc.size, **measured}) + "\n")
+            file.write(json.dumps({**describe_job(), **facts, "ranks": dc.size, **measured}) + "\n")
     return is_verified

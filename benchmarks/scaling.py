@@ -28,7 +28,7 @@ import dcomp as dc
 
 sys.path.append(str(Path(__file__).parent / "prk"))
 import stencil
-from machine import describe_run
+from machine import describe_job
 from outcome import Stopwatch
 
 
@@ -152,7 +152,7 @@ def main() -> None:
             print(f"{name:<8} {kind:<6} T(1) {seconds[1]:.3f} s, T(1)/T(p) {speedups}; serial fraction {fraction:.3f}")
     if arguments.output:
         with open(arguments.output, "a") as file:
-            file.writelines(json.dumps({**describe_run(), **line}) + "\n" for line in lines)
+            file.writelines(json.dumps({**describe_job(), **line}) + "\n" for line in lines)
     if arguments.picture:
         draw(lines, arguments.picture)
 

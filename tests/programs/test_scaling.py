@@ -26,6 +26,6 @@ def test_three_programs_both_kinds(tmp_path):
         for kind in ("strong", "weak")
         for ranks in (1, 2, 3)
     ]
-    assert all(line["seconds"] > 0 for line in lines)
+    assert all(line["seconds"] > 0 and line["mpi"] for line in lines)
     assert done.stdout.count("serial fraction") == 6
     assert not picture or (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
