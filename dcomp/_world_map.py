@@ -197,7 +197,7 @@ def make_channel(comm: MPI.Intracomm, name: str) -> Channel:
     ranks = world_ranks(comm)
     if _settings is None and _start_job is not None and len(ranks) == MPI.COMM_WORLD.size and min(ranks) >= 0:
         _start_job()
-    with losses.in_the_making(comm, name):
+    with losses.in_the_making(comm, name, ranks):
         return _make_channel(comm, name, ranks)
 
 

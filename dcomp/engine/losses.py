@@ -26,7 +26,7 @@ is_tolerant = (
 )
 
 lost: set[int] = set()  # ranks of COMM_WORLD
-_in_the_making: list[MPI.Intracomm] = []  # communicators of which no channel knows yet
+_in_the_making: list[tuple[MPI.Intracomm, tuple[int, ...]]] = []  # no channel knows of them yet; and their ranks
 
 
 def is_loss(error: BaseException | None) -> bool:
@@ -56,12 +56,13 @@ def revoke(comms: Iterable[MPI.Intracomm], *, in_thread: bool = False) -> None:
 
 
 @contextmanager
-def in_the_making(comm: MPI.Intracomm, name: str) -> Iterator[None]:
-    """While a communicator is set up: have it revoked if a rank dies."""
+def in_the_making(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Iterator[None]:
+    """While a communicator of these ranks of COMM_WORLD is set up: have it revoked if one of them dies."""
     if not is_tolerant:
         yield
         return
-    _in_the_making.append(comm)
+    one = (comm, ranks)
+    _in_the_making.append(one)
     try:
         yield
     except MPI.Exception as error:
@@ -70,10 +71,11 @@ def in_the_making(comm: MPI.Intracomm, name: str) -> Iterator[None]:
         revoke([comm])
         raise RankFailedError(f"{name}: a rank has died while it was made.", find_lost(comm)) from error
     finally:
-        _in_the_making.remove(comm)
+        _in_the_making.remove(one)
 
 
 def learn(ranks: Sequence[int]) -> None:
     """These ranks of the job have died."""
     lost.update(ranks)
-    revoke(list(_in_the_making), in_thread=True)
+    # The news may be late: who has heard of it from MPI makes a communicator without them already.
+    revoke([comm for comm, members in list(_in_the_making) if lost.intersection(members)], in_thread=True)
