@@ -69,10 +69,13 @@ def _note(number: int) -> None:
 
 def _keep_time(before: float) -> None:
     """Sleep until so many seconds before the end; it may have been put off when that time comes."""
-    left = job_end() - time.time() - before
-    while left > 0:
+    while True:
+        left = job_end() - time.time() - before
+        if left <= 0:
+            left = job_end(again=True) - time.time() - before
+        if left <= 0:
+            break
         time.sleep(min(left, _LONGEST))
-        left = job_end(again=left <= _LONGEST) - time.time() - before
     _wanted[0] |= _LATE
 
 

@@ -111,7 +111,7 @@ end(step)
 """,
         first=first,
     )
-    _assert_stopped(job, r"Slurm ends the job in [12] s")
+    _assert_stopped(job, r"Slurm ends the job in [012] s")
     assert "--jobs=7" in asked.read_text()
 
 
