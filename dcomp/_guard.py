@@ -50,6 +50,7 @@ ONE_SIGNAL = 1.0  # seconds in which signals count as one, sent to several ranks
 FORWARD = 0.05  # seconds that the launcher has to pass on what was printed
 GATHER = 0.03  # seconds after a death in which others belong to it
 LAUNCHER = 0.3  # seconds that the launcher has to end the job by itself
+_LAUNCHERS = ("prte", "mpirun", "mpiexec")  # names of Open MPI's processes that start ranks
 FIRST = 15.0  # seconds within which the first rank connects
 
 
@@ -59,11 +60,17 @@ def prove(token: str, *words: object) -> str:
 
 
 class Guard:
-    """The guard's process; see the module."""
+    """The guard's process; see the module.
 
-    def __init__(self, listener: socket.socket, size: int, token: str, place: str, is_tolerant: bool) -> None:
+    `is_tolerant`: the ranks can go on without those that die. `launcher` is the process that has started rank 0.
+    """
+
+    def __init__(
+        self, listener: socket.socket, size: int, token: str, place: str, is_tolerant: bool, launcher: int
+    ) -> None:
         self._listener, self._size, self._token, self._place = listener, size, token, place
-        self._is_tolerant = is_tolerant  # the ranks can go on without those that die
+        self._is_tolerant, self._launcher = is_tolerant, launcher
+        self._is_aborted = False
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -107,6 +114,24 @@ class Guard:
             peer.connection.close()
         self._selector.close()
         self._listener.close()
+        if self._is_tolerant and self._is_aborted:
+            self._end_launcher()
+
+    def _end_launcher(self) -> None:
+        """The launcher of Open MPI 5.0 may go on without end when a job is aborted that has lost a rank before."""
+        for number in (None, signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+            if number is not None:
+                with contextlib.suppress(OSError):  # it is gone
+                    os.kill(self._launcher, number)
+            end = time.monotonic() + LAUNCHER
+            while time.monotonic() < end:
+                try:
+                    with open(f"/proc/{self._launcher}/comm") as file:
+                        if not file.read().startswith(_LAUNCHERS):
+                            return  # another process has its number now
+                except OSError:
+                    return
+                time.sleep(0.01)
 
     def _is_over(self, start: float) -> bool:
         if len(self._ranks) == self._size and all(peer.ended for peer in self._ranks.values()):
@@ -288,6 +313,7 @@ class Guard:
 
     def _abort(self, status: int, first: int | None = None) -> None:
         """End the job: one rank calls MPI_Abort; if that did not help, all do; then all here are killed."""
+        self._is_aborted = True
         running = {rank: peer for rank, peer in self._ranks.items() if peer in self._open and not peer.ended}
         if first in running:
             running[first].say(abort=status)

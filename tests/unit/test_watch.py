@@ -190,7 +190,7 @@ class Job:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.printed = []
-        self.thread = threading.Thread(target=_guard.Guard(listener, 4, "secret", "here", False).run)
+        self.thread = threading.Thread(target=_guard.Guard(listener, 4, "secret", "here", False, 0).run)
         self.ranks = []
 
     def rank(self, number, **named):
