@@ -172,7 +172,8 @@ def _start_guard(is_one_node: bool, **settings: Any) -> tuple[subprocess.Popen |
             read_end, write_end = os.pipe()
             stack.callback(os.close, read_end)
             with open(write_end, "w") as file:
-                json.dump({"listener": listener.fileno(), "launcher": os.getppid(), **settings}, file)  # short enough to wait in the pipe
+                own = {"listener": listener.fileno(), "launcher": os.getppid()}
+                json.dump(own | settings, file)  # short enough to wait in the pipe
             child = subprocess.Popen(
                 [sys.executable, *flags, "-c", _CODE, __package__, os.path.dirname(__file__), _guard.__name__],
                 stdin=read_end,
