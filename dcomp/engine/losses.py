@@ -13,8 +13,9 @@ from mpi4py import MPI
 
 from .._errors import RankFailedError
 
-#: What MPI's calls say after a loss; of several requests they say no more than that one has failed.
-_CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS)
+#: What MPI's calls say after a loss; of several requests they say no more than that one has failed, and a collective of
+#: Open MPI's that cannot begin its next round, no more than that something has.
+_CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS, MPI.ERR_OTHER)
 
 _ENABLED = "OMPI_MCA_mpi_ft_enable"  # in the environment of ranks, by mpirun's --with-ft ulfm
 

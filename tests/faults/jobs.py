@@ -61,10 +61,10 @@ class Job:
         assert stamps, self.output
         return self.end - float(min(stamps))
 
-    def assert_ended_soon(self) -> None:
-        """It failed, and within `SOON` of the event."""
+    def assert_ended_soon(self, more: float = 0.0) -> None:
+        """It failed, and within `SOON` of the event; `more` seconds are for what else happens in that time."""
         assert self.returncode != 0, self.output
-        assert self.seconds() < SOON, self.output
+        assert self.seconds() < SOON + more, self.output
 
     def assert_once(self, pattern: str) -> None:
         """The output has this, once."""

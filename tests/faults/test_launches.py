@@ -140,7 +140,7 @@ def test_launch_error_can_be_caught(tmp_path):
 )
 def test_bad_setting_is_told_once(tmp_path, env, message):
     job = run(tmp_path, "", n=4, env=env, first=FIRST_EVENT)
-    job.assert_ended_soon()
+    job.assert_ended_soon(more=3)  # the start of MPI and of dcomp on all ranks
     job.assert_once(rf"\[ranks 0-3 of 4 on {os.uname().nodename}\] Traceback")
     job.assert_once(r"Traceback")
     job.assert_once(rf"dcomp.*SettingError: {message}")
@@ -157,7 +157,7 @@ def test_bad_setting_of_some_ranks_is_told_once(tmp_path, value, message):
     """All ranks raise the same."""
     change = f"if MPI.COMM_WORLD.rank: os.environ['DCOMP_CHECK'] = '{value}'"
     job = run(tmp_path, "", n=4, first=f"{FIRST_EVENT}\n{change}")
-    job.assert_ended_soon()
+    job.assert_ended_soon(more=3)  # the start of MPI and of dcomp on all ranks
     job.assert_once(r"\[ranks 0-3 of 4 on .*\] Traceback")
     job.assert_once(r"Traceback")
     job.assert_once(f"SettingError: {message}")
