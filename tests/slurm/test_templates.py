@@ -47,12 +47,19 @@ def jobs(cluster: Cluster, tmp_path_factory) -> dict[str, Job]:
         ),
         "array": (fill("array", program=places, ntasks=1, array="3-5:2"), [_ELSEWHERE], {}),
     }  # fmt: skip
+    # On four ranks, and on three when it is started again; long enough to be told to stop.
+    example = fill("requeue", program=EXAMPLE, checkpoint="preempted", nodes=2, ntasks_per_node=2, time=10)
+    example = example.replace('"$SLURM_NTASKS"', "$((SLURM_NTASKS - restarts))")
+    example = example.replace('"$program"', '"$program" --steps 150 --every 40 --pause 0.1')
+    to_submit["example"] = (example, [_ELSEWHERE], {})
     submitted = {
         name: cluster.submit(root / name, script, *flags, **settings)
         for name, (script, flags, settings) in to_submit.items()
     }
     for name in ("mpirun", "srun", "batch host", "preemptible"):
         submitted[name].wait_for_file("checkpoint/000002.npy")
+    submitted["example"].wait_for_file("preempted/*.step-40")
+    cluster.do("scancel", "--batch", "--signal=USR1", str(submitted["example"].number))
     claim = ["--nodelist=n4", "--nodes=1", "--ntasks=15"]
     submitted["claim"] = cluster.submit(root / "claim", "#!/bin/bash\nsleep 1\n", *claim)
     cluster.kill("n3")
@@ -100,11 +107,9 @@ def test_requeue(jobs):
     assert starts(job) == [(0, 0), (1, first), (2, second)]
 
 
-def test_example_is_preempted_and_goes_on_at_another_number_of_ranks(cluster, jobs):
+def test_example_is_preempted_and_goes_on_at_another_number_of_ranks(jobs):
     """The program itself compares the bits with those of an undisturbed run."""
     job = jobs["example"]
-    job.wait_for_file("preempted/*.step-40")
-    cluster.do("scancel", "--batch", "--signal=USR1", str(job.number))
     assert job.wait() == "COMPLETED", job.output()
     first, again = re.findall(r"preempted: from step (\d+) on (\d) ranks, (\d+) s left", job.output())
     assert first[:2] == ("0", "4")
