@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from .. import _stopping
 from ._bridge import STOP_WORDS
@@ -34,6 +34,14 @@ def _load_word(typing_context, index):
 _word: Any = _load_word
 
 
+@register_jitable
+def _own():
+    """What this rank puts into the sum."""
+    part = np.empty(1, np.int64)
+    part[0] = _word(0)
+    return part
+
+
 @cache
 def _asker(is_world: bool) -> Callable:
     """What gives the sum; -1 where Python has to make the call, for the handlers are not yet set, or no one keeps the
@@ -45,16 +53,12 @@ def _asker(is_world: bool) -> Callable:
     def of_world(comm):
         if _word(_SIGNALS) == 0:
             return -1
-        part = np.empty(1, np.int64)
-        part[0] = _word(0)
-        return combine(part, "stop_requested", told)[0]
+        return combine(_own(), "stop_requested", told)[0]
 
     def of_any(comm):
         if _word(_SIGNALS) == 0 or (comm.rank == 0 and _word(_TIME) == 0):
             return -1
-        part = np.empty(1, np.int64)
-        part[0] = _word(0)
-        return comm._combine(part, "stop_requested", told)[0]
+        return comm._combine(_own(), "stop_requested", told)[0]
 
     return njit(of_world if is_world else of_any)
 

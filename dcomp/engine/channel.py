@@ -272,7 +272,7 @@ class Channel:
 
     def explain(self, function: str, error: BaseException) -> BaseException:
         """The `RankFailedError` that an error of MPI stands for; any other error is itself."""
-        if not losses.is_loss(error):
+        if not losses.may_come_of_loss(error):
             return error
         end = time.monotonic() + _NEWS
         while self.lost is None and time.monotonic() < end:

@@ -13,9 +13,8 @@ from mpi4py import MPI
 
 from .._errors import RankFailedError
 
-#: What MPI's calls say after a loss; of several requests they say no more than that one has failed, and a collective of
-#: Open MPI's that cannot begin its next round, no more than that something has.
-_CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS, MPI.ERR_OTHER)
+#: What MPI's calls say after a loss; of several requests they say no more than that one has failed.
+_CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS)
 
 _ENABLED = "OMPI_MCA_mpi_ft_enable"  # in the environment of ranks, by mpirun's --with-ft ulfm
 
@@ -33,6 +32,15 @@ _in_the_making: list[tuple[MPI.Intracomm, tuple[int, ...]]] = []  # no channel k
 def is_loss(error: BaseException | None) -> bool:
     """Whether it may be MPI's error after the death of a rank."""
     return is_tolerant and isinstance(error, MPI.Exception) and error.Get_error_class() in _CLASSES
+
+
+def may_come_of_loss(error: BaseException | None) -> bool:
+    """Whether the death of a rank may be behind an error. A collective of Open MPI's that cannot begin its next round
+    says no more than that something has failed, so whoever asks looks for other signs of a death, too.
+    """
+    return is_loss(error) or (
+        is_tolerant and isinstance(error, MPI.Exception) and error.Get_error_class() == MPI.ERR_OTHER
+    )
 
 
 def find_lost(comm: MPI.Intracomm) -> list[int]:

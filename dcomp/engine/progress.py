@@ -6,7 +6,6 @@ import time
 from mpi4py import MPI
 
 from .channel import Channel, unhelped
-from .losses import is_loss
 from .waiting import wait
 
 
@@ -71,9 +70,8 @@ class _Helper:
                 if channel.unstarted or channel.moving:  # asked after that, for a quick request comes without the turn
                     self._channels.add(channel)
             except MPI.Exception as error:
-                if not is_loss(error):
+                if channel.explain("a request", error) is error:  # else whoever waits for one has been told
                     raise
-                channel.explain("a request", error)  # to whoever waits for one, too
             finally:
                 channel.leave_help()
 
