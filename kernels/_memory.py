@@ -127,15 +127,20 @@ def cycles(typingctx):
     return types.int64(), generate
 
 
+def prefetch(builder, pointer, writes=False):
+    """The code that has a cache line there soon, to read or to write it; what is not there does no harm."""
+    byte = _I8.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(pointer, byte), _I32(int(writes)), _I32(3), _I32(1)])
+
+
 @intrinsic
 def _request(typingctx, address):
     """Ask for the cache line at an address, to write it."""
 
     def generate(context, builder, signature, values):
-        target = _pointer(builder, values[0], _I8)
-        function = ir.FunctionType(ir.VoidType(), [target.type, _I32, _I32, _I32])
-        prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        builder.call(prefetch, [target, _I32(1), _I32(3), _I32(1)])
+        prefetch(builder, _pointer(builder, values[0], _I8), writes=True)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -6,8 +6,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._cells import VECTOR, moved, pointer_to_cell
+from ._memory import prefetch
 
-_INT, _SHORT, _BYTES = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+_INT, _SHORT = ir.IntType(64), ir.IntType(32)
 _AHEAD = 2048  # bytes that are fetched before they are read, which a processor does by itself up to the end of a page
 
 
@@ -52,7 +53,9 @@ def _write_row(builder, target, sums, count, size, past):
                 _store_part(builder, sums.vector(_INT(0), lanes), target, _INT(0), _INT(0), first)
             with builder.if_else(past) as (streamed, cached):
                 with streamed:
-                    _fetch(builder, target, count, 1)  # a line that is shared with the next row
+                    prefetch(
+                        builder, builder.gep(target, [count]), writes=True
+                    )  # a line that is shared with the next row
                     sums.store_vectors(target, done, end, lanes, streams=True)
                 with cached:
                     sums.store_vectors(target, done, end, lanes, streams=False)
@@ -156,7 +159,8 @@ class _Sums:
         builder, start = self.builder, self.builder.load(first)
         with cgutils.for_range_slice(builder, start, end, _INT(lanes), _INT, inc=True) as (place, _):
             if streams and self.newest is not None:
-                _fetch(builder, self._base(self.newest), self._plus(place, _AHEAD * lanes // VECTOR), 0)
+                ahead = self._plus(place, _AHEAD * lanes // VECTOR)
+                prefetch(builder, builder.gep(self._base(self.newest), [ahead]))
             self._store(target, first, place, lanes, streams, compute(place))
 
     def _store(self, target, first, place, lanes, streams, numbers):
@@ -211,14 +215,6 @@ def _store_part(builder, numbers, base, place, first, last):
     one = builder.bitcast(buffer, base.type)
     with cgutils.for_range_slice(builder, first, last, _INT(1), _INT, inc=True) as (lane, _):
         builder.store(builder.load(builder.gep(one, [lane])), builder.gep(base, [builder.add(place, lane)]))
-
-
-def _fetch(builder, base, place, writes):
-    """Have what is at a place in the cache soon, to read or to write it; it need not exist."""
-    byte = builder.bitcast(builder.gep(base, [place]), _BYTES)
-    kind = ir.FunctionType(ir.VoidType(), [_BYTES, _SHORT, _SHORT, _SHORT])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [byte, _SHORT(writes), _SHORT(3), _SHORT(1)])
 
 
 def _added(builder, numbers):

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 from ._jit import jit, jit_inlined
 from ._lanes import pairwise
+from ._memory import prefetch
 
 _INT, _SHORT = ir.IntType(64), ir.IntType(32)
 _AHEAD = 256  # entries; what the processor fetches by itself comes too late for rows of a few entries
@@ -35,18 +36,11 @@ def _prefetch(typingctx, array, index):
     """Have an element of a contiguous array in the cache soon; it need not exist."""
 
     def generate(context, builder, signature, values):
-        _fetch(builder, context.make_array(signature.args[0])(context, builder, values[0]).data, values[1])
+        base = context.make_array(signature.args[0])(context, builder, values[0]).data
+        prefetch(builder, builder.gep(base, [values[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.uint64), generate
-
-
-def _fetch(builder, base, place):
-    byte = ir.IntType(8).as_pointer()
-    function = ir.FunctionType(ir.VoidType(), [byte, _SHORT, _SHORT, _SHORT])
-    prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-    there = builder.bitcast(builder.gep(base, [place]), byte)
-    builder.call(prefetch, [there, _SHORT(0), _SHORT(3), _SHORT(1)])
 
 
 @jit_inlined
@@ -104,8 +98,8 @@ def _sum_row(typingctx, indices, data, x, start, end, total):
 
         with cgutils.for_range_slice(builder, start, end, _INT(_ROW), _INT, inc=True) as (k, _):
             left, soon = builder.sub(end, k), builder.add(k, _INT(_AHEAD))
-            _fetch(builder, columns, soon)
-            _fetch(builder, entries, builder.mul(soon, _INT(parts)))
+            prefetch(builder, builder.gep(columns, [soon]))
+            prefetch(builder, builder.gep(entries, [builder.mul(soon, _INT(parts))]))
             is_inside = builder.icmp_unsigned("<=", builder.add(k, _INT(_ROW)), total)
             with builder.if_else(is_inside, likely=True) as (inside, at_end):
                 with inside:
