@@ -30,7 +30,8 @@ Steps = Generator[Any, None, Any]
 
 _NO_RULES = Rules()
 
-_NEWS = 1.0  # seconds after which it is told without their names that ranks have died
+_NEWS = 1.0  # seconds in which a death is known, if an error of MPI's comes of one
+_NAMES = 10.0  # seconds for the names of the dead where another rank has revoked, which knows them
 _TURN = 5e-3  # seconds that compiled code may have the turn where it waits for no one
 
 LONGEST_META = 16384  # bytes of a message's description that a receive is ready for
@@ -274,8 +275,8 @@ class Channel:
         """The `RankFailedError` that an error of MPI stands for; any other error is itself."""
         if not losses.may_come_of_loss(error):
             return error
-        end = time.monotonic() + _NEWS
-        while self.lost is None and time.monotonic() < end:
+        start = time.monotonic()
+        while self.lost is None and time.monotonic() < start + (_NAMES if self.sync.Is_revoked() else _NEWS):
             lose_ranks([rank for rank in losses.find_lost(self.sync) if rank in self.members], in_thread=False)
             time.sleep(1e-3)  # the guard knows more, and so may MPI
         if self.lost is None and not self.sync.Is_revoked():
