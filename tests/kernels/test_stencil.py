@@ -6,6 +6,7 @@ import pytest
 
 from dcomp.kernels import stencil
 from dcomp.kernels.stencil import Point, Weights, apply, frame, interior
+from dcomp.kernels.words import STREAMED
 
 STAR = np.array([[0, 0, 2, 0, 0], [0, 0, 0.5, 0, 0], [1, -3, 0.1, 1, 0.7], [0, 0, 0.5, 0, 0], [0, 0, 2, 0, 0]])
 ANY = np.random.default_rng(1).normal(size=(3, 5))
@@ -121,11 +122,26 @@ def test_arrays_that_are_parts():
 
 
 def test_what_does_not_fit_the_caches():
-    """Written past them by a function, and as without."""
-    x = numbers((1500, 1450), np.float64)
+    """Written past them, where rows begin anywhere in a line of them, and as without."""
+    x = numbers((1500, 1451), np.float64)
     out = np.zeros(x.shape)
     apply(out, x, Point(lambda u: u[0, 0] + u[-1, 1], 1))
     np.testing.assert_array_equal(core(out, 1), x[1:-1, 1:-1] + x[:-2, 2:])
+    for weights, shape, dtype in (
+        (ANY, (1500, 1451), np.float64),
+        (STAR, (1501, 3003), np.float32),
+        (FACES, (130, 131, 133), np.float64),
+        (BOX, (130, 131, 133), np.complex128),
+    ):
+        x, small = numbers(shape, dtype), Weights(weights)
+        out = np.full(shape, 77, dtype)
+        assert out.nbytes >= STREAMED
+        apply(out, x, small)
+        expected = np.full(shape, 77, dtype)
+        for first in range(0, shape[0] - 2 * small.width, 10):  # of what fits
+            part = slice(first, first + 10 + 2 * small.width)
+            apply(expected[part], x[part], small)
+        np.testing.assert_array_equal(out, expected)
 
 
 def test_misuse():
