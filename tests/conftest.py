@@ -1,10 +1,8 @@
 """What all tests share: markers, where numba keeps what it has compiled, and hypothesis without chance."""
 
-import hashlib
 import os
 import tempfile
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -23,20 +21,11 @@ settings.register_profile(
 )
 settings.load_profile("same everywhere")
 
-_MANY = 12  # cases of a test, of which `--thin` takes some
+_MANY = 6  # cases of a test, of which `--thin` takes some
 
 
-def _digest_of_kernels() -> str:
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parents[1] / "kernels").glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-# numba's cache does not see a change in a function that a cached one calls: a folder for each state of all of them.
-os.environ.setdefault(
-    "NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"dcomp-tests-{os.getuid()}-{_digest_of_kernels()}")
-)
+# Not beside the sources.
+os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"dcomp-tests-{os.getuid()}"))
 
 os.environ.setdefault("DCOMP_RULES", "shipped")  # whatever this user has tuned
 

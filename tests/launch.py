@@ -16,7 +16,7 @@ def mpirun(
     n: int,
     *command: str | os.PathLike,
     env: dict[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 100,
     cwd=None,
     launcher: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess:

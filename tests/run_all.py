@@ -31,9 +31,10 @@ _OTHERWISE = (
     (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
 #: So many ranks have all cases of every test, with the first interpreter, and with the others. The other runs have a
-#: third of the cases of tests with many, each run another third: they take long, and differ little.
+#: third of the cases of tests with many, each run another third: they take long, and differ little. From so many ranks
+#: on, which are more than a small machine has cores, half of those.
 _FULL, _FULL_OF_OTHERS = (2, 3), (2,)
-_THIN = 3
+_THIN, _CROWDED = 3, 8
 #: Several tests at a time, of those that mostly wait for what they have started.
 _SEVERAL = ("-n", "3", "--dist", "worksteal")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
@@ -90,19 +91,20 @@ def _all_runs(
     thirds = itertools.count(0 if is_first else 1)
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        thin = () if n in full else _thin(next(thirds))
+        thin = () if n in full else _thin(next(thirds), _THIN * (1 + (n >= _CROWDED)))
         yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
     for n, settings, file in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
         thin = _thin(next(thirds))
         yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *thin], settings
-    yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL], {}
+    thin = () if is_first else _thin(next(thirds))
+    yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL, *thin], {}
     yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
     yield "a Slurm cluster", _pytest(python, mpi, None, TESTS / "slurm"), {}
 
 
-def _thin(third: int) -> tuple[str, ...]:
-    return "--thin", str(_THIN), "--first", str(third % _THIN)
+def _thin(first: int, step: int = _THIN) -> tuple[str, ...]:
+    return "--thin", str(step), "--first", str(first % step)
 
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:

@@ -23,7 +23,7 @@ def test_numba_finds_dcomp_by_itself():
     """Without an import of dcomp, and without MPI; functions that are loaded later are known, too."""
     if not entry_points(group="numba_extensions", name="init", module="dcomp._njit"):
         pytest.skip("dcomp is not installed here, so it has no entry point")
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -197,7 +197,7 @@ def test_nothing_of_another_file_is_stale(tmp_path):
         (tmp_path / "user.py").write_text(_USED.format(bits=bits, n=n))
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "program.py"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         told = (bits // 8, 1.0 * n, n, 1.0 + n, 1.0 + n, 1.0 * n)
@@ -235,7 +235,7 @@ print(len(function.signatures), dc.jit(lambda x: x + 1)(1))
 
 def test_without_a_place_for_a_cache():
     """As in a container that cannot be written: every process compiles."""
-    done = subprocess.run([sys.executable, "-c", _NO_PLACE], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", _NO_PLACE], capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1 2\n"
 
@@ -258,7 +258,7 @@ for wrong in (lambda: dc.jit(3), lambda: dc.jit(cache=True)(abs)):
     except TypeError as error:
         print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "jit: function must be callable; got 3. Options are given by name.",
@@ -340,6 +340,6 @@ def test_cached_code_comes_before_what_it_calls(tmp_path):
     path.write_text(_LOADED_FIRST)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for hits in (0, 1):
-        done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=150)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"(4.0, 2.0, False, False) {hits}\n"
