@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import describe_run
@@ -97,6 +98,13 @@ def forget(folder: Path) -> None:
     dc.barrier()
 
 
+def turned(contenders: dict[str, Any], number: int) -> list[tuple[str, Any]]:
+    """In another order in every round: what was read last is most likely still at hand, somewhere below the system."""
+    first = number % len(contenders)
+    items = list(contenders.items())
+    return items[first:] + items[:first]
+
+
 def measure(folder: Path, nbytes: int, rounds: int) -> dict[str, list[float]]:
     """Seconds by what was done, for each round."""
     block = dc.block(nbytes // 8)
@@ -105,12 +113,12 @@ def measure(folder: Path, nbytes: int, rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {}
     for number in range(rounds + 1):  # the first one does not count
         x[:] += 1
-        for name, contender in contenders.items():
+        for name, contender in turned(contenders, number):
             os.sync()
             took, _ = timed(partial(contender.save, x))
             seconds.setdefault(f"save, {name}", []).append(took)
         forget(folder)
-        for name, contender in contenders.items():
+        for name, contender in turned(contenders, number):
             took, read = timed(contender.load)
             seconds.setdefault(f"restore, {name}", []).append(took)
             if read is not None and not np.array_equal(read, x):

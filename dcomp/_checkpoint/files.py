@@ -14,8 +14,7 @@ import numpy as np
 from .._errors import CheckpointError
 from .manifest import Array, Digest, digest, overlapping
 
-_AHEAD = 16 << 20  # bytes that the disk is asked for before they are read
-_CACHED = 256 << 10  # bytes that stay in a core's cache
+_CACHED = 512 << 10  # bytes that stay in a core's cache
 _PATIENCE = 10.0  # seconds after which progress is told, and between two such lines
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link that leads elsewhere, no pipe to hang in
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -142,13 +141,12 @@ def read_part(path: str, array: Array, start: int, stop: int, is_kept: bool, tel
             if size != array.size:
                 raise damaged(path, f"it has {size} bytes instead of {array.size}")
             _check_header(fd, path, array)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)  # so the system reads further ahead
             out = np.empty(stop - start if is_kept else 0, np.uint8)
             spare = np.empty(min(array.piece, array.nbytes), np.uint8)
             for number, low, high in overlapping(array.bounds(), start, stop):
                 is_within = is_kept and start <= low and high <= stop
                 piece = out[low - start : high - start] if is_within else spare[: high - low]
-                # The disk goes on while this piece is looked at.
-                os.posix_fadvise(fd, array.start + high, _AHEAD, os.POSIX_FADV_WILLNEED)
                 if _read_at(fd, piece, array.start + low, path) != array.checksums[1 + number]:
                     raise damaged(path, f"the checksum of bytes {array.start + low} to {array.start + high} is wrong")
                 if is_kept and not is_within:

@@ -16,7 +16,7 @@ from .._communicator import Communicator
 from .._errors import CheckpointError
 from .._layout import format_ranks
 
-_NAP = 2e-3  # seconds between looks
+_NAPS = 5e-5, 2e-3  # seconds between looks: at first, and at most
 
 _WHAT_TO_DO = {
     errno.ENOSPC: "Make room, or use another path.",
@@ -48,11 +48,13 @@ def spread(comm: Communicator, mine: Any, tell: Callable[[int], None]) -> Any:
 
 
 def _patiently(request: Any, tell: Callable[[int], None]) -> Any:
+    nap, longest = _NAPS
     while True:
         is_done, result = request.test()
         if is_done:
             return result
-        time.sleep(_NAP)
+        time.sleep(nap)
+        nap = min(2 * nap, longest)
         tell(0)
 
 
