@@ -104,7 +104,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _sbatch(given: argparse.Namespace) -> int:
-    name = "python" if given.how == "-c" else os.path.basename(given.program).removesuffix(".py")
+    name = "python" if given.how == "-c" else os.path.basename(os.path.abspath(given.program)).removesuffix(".py")
     script = job_script(
         _words(given),
         name=name,

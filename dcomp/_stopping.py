@@ -1,6 +1,7 @@
 """Whether the job is to stop, for a signal has come or its time is nearly up, and how long it still has."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,13 +19,15 @@ from ._settings import Settings
 TOLD = "of: the job"  # what the ranks agree about that ask
 #: What a rank puts into the sum over all: low, how many have got a signal; high, whether the time is nearly up.
 _SIGNALLED, _LATE = 1, 1 << 32
+_JOB = "SLURM_JOB_ID"
 _ASKING = 10.0  # seconds that Slurm may take for an answer
-_LONGEST = 86400.0  # seconds of one sleep, less than `threading` can wait
+_FRESH = 600.0  # seconds after which Slurm is asked again: the limit of a job can be changed while it runs
 
 #: What this rank puts into the sum, whether it watches for signals, and whether for time; compiled code reads them.
 words = np.zeros(3, np.int64)
 _wanted = words[:1]
-_end: float | None = None  # of the job, in seconds since 1970
+_end = inf  # of the job, in seconds since 1970
+_asked = -inf  # when Slurm was asked, on the monotonic clock
 _lock = threading.Lock()
 
 
@@ -50,7 +53,8 @@ def watch(settings: Settings, keeps_time: bool) -> np.ndarray:
         words[1] = True
     if keeps_time and not words[2]:
         words[2] = True
-        if job_end() < inf:
+        job_end()
+        if _JOB in os.environ:
             threading.Thread(target=_keep_time, args=(settings.stop_before,), name="dcomp time", daemon=True).start()
     return _wanted
 
@@ -58,6 +62,8 @@ def watch(settings: Settings, keeps_time: bool) -> np.ndarray:
 def _note(number: int) -> None:
     """Have a signal noted; a handler that the program has set is still called."""
     previous: Any = signal.getsignal(number)
+    if previous is signal.default_int_handler:  # Python's own, which would end the program
+        previous = None
 
     def handle(number: int, frame: Any) -> None:
         _wanted[0] |= _SIGNALLED
@@ -68,14 +74,14 @@ def _note(number: int) -> None:
 
 
 def _keep_time(before: float) -> None:
-    """Sleep until so many seconds before the end; it may have been put off when that time comes."""
+    """Sleep until so many seconds before the end."""
     while True:
         left = job_end() - time.time() - before
         if left <= 0:
             left = job_end(again=True) - time.time() - before
         if left <= 0:
             break
-        time.sleep(min(left, _LONGEST))
+        time.sleep(min(left, _FRESH))
     _wanted[0] |= _LATE
 
 
@@ -89,42 +95,43 @@ def _reason(total: int, size: int) -> str:
 
 
 def job_end(again: bool = False) -> float:
-    """When Slurm ends the job, in seconds since 1970; infinity where nothing ends it. Slurm is asked once, or `again`.
+    """When Slurm ends the job, in seconds since 1970; infinity where nothing ends it.
 
-    Newer versions of Slurm tell in the environment.
+    Newer versions of Slurm tell it at the start, in the environment. Slurm is asked where it does not, every ten
+    minutes for what has become of it, and when it is wanted `again`.
     """
-    global _end
+    global _end, _asked
+    job = os.environ.get(_JOB)
     with _lock:
-        if _end is None or again:
-            found = _ask_slurm(again)
-            _end = _end if found is None and _end is not None else inf if found is None else found
+        if job is not None and (again or time.monotonic() - _asked > _FRESH):
+            told = os.environ.get("SLURM_JOB_END_TIME", "")
+            if _asked == -inf and told.isdecimal():
+                _end = float(told)
+            else:
+                _end = _ask_slurm(job, _end, says_why=_asked == -inf)
+            _asked = time.monotonic()
         return _end
 
 
-def _ask_slurm(again: bool, environment: Any = os.environ) -> float | None:
-    """The end of the job; None if it cannot be learnt, which is said."""
-    job, told = environment.get("SLURM_JOB_ID"), environment.get("SLURM_JOB_END_TIME", "")
-    if job is None:
-        return inf
-    if told.isdigit() and not again:
-        return float(told)
+def _ask_slurm(job: str, known: float, *, says_why: bool) -> float:
+    """The end of the job by its limit; what is `known` if Slurm does not answer, and `says_why`."""
     try:
-        # %e is the end by the job's limit; without one it is no number.
         answer = subprocess.run(
-            ["squeue", "--noheader", "--format=%e", f"--jobs={job}"],
-            env={**environment, "SLURM_TIME_FORMAT": "%s"},
+            ["squeue", "--noheader", "--format=%A %e", f"--jobs={job}"],
+            env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
             capture_output=True,
             text=True,
             timeout=_ASKING,
             check=True,
-        ).stdout.strip()
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        if told.isdigit():
-            return float(told)
-        said = getattr(error, "stderr", None) or error
-        warnings.warn(f"time_left: Slurm does not tell when job {job} ends, so it is unknown: {said}", stacklevel=2)
-        return None
-    return float(answer) if answer.isdigit() else inf
+        if says_why:
+            said = getattr(error, "stderr", None) or error
+            warnings.warn(f"time_left: Slurm does not tell when job {job} ends, so it is unknown: {said}", stacklevel=2)
+        return known
+    # One run of an array has the number of the whole, for which Slurm tells of all. Without a limit %e is no number.
+    found = re.search(rf"^{re.escape(job)} (\d+)$", answer, re.MULTILINE)
+    return float(found[1]) if found else inf
 
 
 class Stopping:
@@ -153,7 +160,8 @@ class Stopping:
         Notes
         -----
         A sum of 8 bytes. The first call sets the handlers: until then a signal does what it did. Handlers that the
-        program has set before are still called. Rank 0 keeps the time, and says what the reason is.
+        program has set before are still called; one that it sets later takes the place of this one, and should call
+        what `signal.signal` returns. Rank 0 keeps the time, and says what the reason is.
 
         Examples
         --------
@@ -180,8 +188,9 @@ class Stopping:
 
         Notes
         -----
-        A sum of 8 bytes. Rank 0 knows it by ``SLURM_JOB_END_TIME``, or asks `squeue` at the first call. Slurm's own
-        clock may be some tens of seconds off. Where it does not answer, rank 0 warns, and the time is infinite.
+        A sum of 8 bytes. Rank 0 knows it by ``SLURM_JOB_END_TIME``, or asks `squeue` at the first call; it asks every
+        ten minutes whether the limit has been changed. Slurm's own clock may be some tens of seconds off. Where it
+        does not answer, rank 0 warns, and the time is infinite.
         """
         left = max(0.0, job_end() - time.time()) if self.rank == 0 else 0.0
         return float(self._combine(np.array([left]), "time_left", TOLD)[0])

@@ -26,7 +26,7 @@ fail() {
 }
 
 check() {
-    [ "$(id -u)" = 0 ] || fail "needs root, for nodes with host names of their own"
+    [[ $ROOM =~ ^[[:alnum:]/._-]+$ ]] || fail "Slurm takes no folder with such characters: $ROOM"
     local missing=""
     for program in munged slurmctld slurmd sbatch unshare; do
         command -v "$program" >/dev/null || missing="$missing $program"
@@ -60,7 +60,7 @@ start() {
         [ ! -d "$PMIX" ] || mount --bind "${MACHINE%/*}/pmix" "$PMIX" || exit
         echo "$pid" >"$MACHINE.pid"
         "$@" &
-        wait' bash "$@" </dev/null >>"$ROOM/$name.out" 2>&1 &
+        wait' bash "$@" </dev/null >>"$ROOM/$name.out" 2>&1 9<&- &
     wait_for "machine $name" running "$name" >/dev/null
 }
 
@@ -149,7 +149,6 @@ all_up() {
 }
 
 up() {
-    check
     if ! running head >/dev/null; then
         down
         rm -rf "$ROOM"
@@ -196,6 +195,12 @@ status() {
 }
 
 case "${1-}" in
-up | down | status) "$1" ;;
+up | down | status)
+    [ "$(id -u)" = 0 ] || fail "needs root, for nodes with host names of their own"
+    [ "$1" != up ] || { check && mkdir -p "${ROOM%/*}/"; }
+    # One at a time: of two that start the same machine, one would never be found again.
+    { exec 9<"${ROOM%/*}/"; } 2>/dev/null && flock 9
+    "$1"
+    ;;
 *) fail "use: $0 up | down | status [FOLDER]" ;;
 esac

@@ -31,7 +31,6 @@ Steps = Generator[Any, None, Any]
 _NO_RULES = Rules()
 
 _NEWS = 1.0  # seconds in which a death is known, if an error of MPI's comes of one
-_NAMES = 10.0  # seconds for the names of the dead where another rank has revoked, which knows them
 _TURN = 5e-3  # seconds that compiled code may have the turn where it waits for no one
 
 LONGEST_META = 16384  # bytes of a message's description that a receive is ready for
@@ -252,7 +251,7 @@ class Channel:
             while self.meeting is not None and time.monotonic() < end and not self.meeting.take_turn():
                 time.sleep(1e-4)
         comms = [self.sync, self.data]
-        if self.comm != MPI.COMM_WORLD:  # whose revocation MPI_Finalize of Open MPI 5.0 does not survive
+        if self.comm != MPI.COMM_WORLD:  # which is everyone's, also of those who know nothing of dcomp
             comms.append(self.comm)
         if self.levels is not None:
             comms += self.levels.comms
@@ -276,7 +275,7 @@ class Channel:
         if not losses.may_come_of_loss(error):
             return error
         start = time.monotonic()
-        while self.lost is None and time.monotonic() < start + (_NAMES if self.sync.Is_revoked() else _NEWS):
+        while self.lost is None and time.monotonic() < start + (losses.NAMES if self.sync.Is_revoked() else _NEWS):
             lose_ranks([rank for rank in losses.find_lost(self.sync) if rank in self.members], in_thread=False)
             time.sleep(1e-3)  # the guard knows more, and so may MPI
         if self.lost is None and not self.sync.Is_revoked():

@@ -6,16 +6,19 @@ in them inside of MPI (User Level Failure Mitigation, MPI-5 proposal).
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from mpi4py import MPI
 
 from .._errors import RankFailedError
+from .._layout import format_ranks
 
 #: What MPI's calls say after a loss; of several requests they say no more than that one has failed.
 _CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS)
 
+NAMES = 10.0  # seconds for the names of the dead where another rank has revoked, which knows them
 _ENABLED = "OMPI_MCA_mpi_ft_enable"  # in the environment of ranks, by mpirun's --with-ft ulfm
 
 #: Whether the job goes on when a rank dies. The launcher has to keep the others alive, and it tells MPI so.
@@ -75,12 +78,26 @@ def in_the_making(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Ite
     try:
         yield
     except MPI.Exception as error:
-        if not is_loss(error):
+        if not may_come_of_loss(error):
             raise
         revoke([comm])
-        raise RankFailedError(f"{name}: a rank has died while it was made.", find_lost(comm)) from error
+        dead = _wait_for_names(comm, ranks)
+        if not dead and not is_loss(error):
+            raise
+        who = f"{format_ranks(dead)} of {MPI.COMM_WORLD.size}" if dead else "a rank"
+        raise RankFailedError(
+            f"{name}: {who} {'have' if len(dead) > 1 else 'has'} died while it was made.", dead
+        ) from error
     finally:
         _in_the_making.remove(one)
+
+
+def _wait_for_names(comm: MPI.Intracomm, ranks: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of these ranks that have died: another rank may have revoked, which knows them earlier."""
+    end = time.monotonic() + NAMES
+    while not (dead := lost.intersection(ranks).union(find_lost(comm))) and time.monotonic() < end:
+        time.sleep(1e-3)
+    return tuple(sorted(dead))
 
 
 def learn(ranks: Sequence[int]) -> None:

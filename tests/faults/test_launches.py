@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -252,6 +253,50 @@ def test_sbatch_prints_a_script_for_this_mpi(tmp_path):
     told = python("-m", "dcomp", "sbatch", "-n", "4", "--submit", "program.py", env={"PATH": str(tmp_path)})
     assert told.returncode == 1
     assert "LaunchError: sbatch: not on the path" in told.stderr
+
+
+def test_sbatch_with_odd_words(tmp_path):
+    """Nothing of a name or a limit becomes a line of the script's own; and no node is asked for in vain."""
+    told = python("-m", "dcomp", "sbatch", "-n", "4", "--nodes", "2", "a 'b'\ntouch $(c) #.py", "--nodes", "7\n")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[1:4] == [
+        "#SBATCH --job-name=a__b__touch___c___",
+        "#SBATCH --nodes=2",
+        "#SBATCH --ntasks=4",
+    ]
+    last = told.stdout.partition("\nexec ")[2]
+    assert shlex.split(last)[-3:] == ["a 'b'\ntouch $(c) #.py", "--nodes", "7\n"]
+    for time in ("1\ntouch a", "", "1 2"):
+        told = python("-m", "dcomp", "sbatch", "-n", "4", "--time", time, "a.py")
+        assert told.returncode == 1
+        assert (
+            f"LaunchError: sbatch: --time must be a limit as Slurm writes it, such as 30 or 4:00:00; got {time!r}."
+            in told.stderr
+        )
+    for ranks, nodes, used in ((2, 4, 2), (9, 4, 3)):
+        told = python("-m", "dcomp", "sbatch", "-n", str(ranks), "--nodes", str(nodes), "a.py")
+        assert told.returncode == 1
+        assert f"got {nodes} for {ranks} ranks" in told.stderr
+        assert f"Ask for --nodes {used}, or for -n" in told.stderr
+
+
+def test_sbatch_from_inside_a_job(tmp_path):
+    """The new job does not get what the old one has in its environment of itself."""
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text('#!/bin/sh\nenv >"$OUT"; echo 12\n')
+    sbatch.chmod(0o755)
+    old = {"SLURM_JOB_ID": "11", "SLURM_CPUS_PER_TASK": "3", "SLURM_RESTART_COUNT": "2", "PMI_RANK": "0"}
+    kept = {"SLURM_CONF": "/etc/x", "SBATCH_ACCOUNT": "me"}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    told = python(
+        *("-m", "dcomp", "sbatch", "-n", "2", "--submit", "a.py"),
+        env={**old, **kept, "PATH": path, "OUT": str(tmp_path / "out"), "SLURM_PROCID": "0"},
+    )
+    assert told.stdout == "12\n", told.stderr
+    seen = (tmp_path / "out").read_text().splitlines()
+    assert {line for line in seen if line.startswith(("SLURM_", "SBATCH_", "PMI_"))} == {
+        f"{name}={value}" for name, value in kept.items()
+    }
 
 
 def test_describe_alone_and_under_mpirun():

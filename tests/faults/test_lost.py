@@ -165,6 +165,31 @@ except dc.RankFailedError as error:
     job.assert_once(r"\[ranks? (5, )?6 of 7 on")
 
 
+def test_death_while_communicators_are_made(tmp_path):
+    """Whoever hears of it, and from whom: all name the dead one."""
+    job = run(
+        tmp_path,
+        """
+settle()
+dc.COMM_WORLD.dup().free()
+dc.barrier()
+if dc.rank == 3:
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+start = time.monotonic()
+try:
+    while time.monotonic() < start + 20:
+        dc.COMM_WORLD.dup().free()
+except dc.RankFailedError as error:
+    os.write(1, f"named {error.ranks}\\n".encode())
+os.write(1, f"left {dc.COMM_WORLD.shrink().allreduce(1)}\\n".encode())
+""",
+        n=4,
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("named (3,)") == 3, job.output
+    assert job.output.count("left 3") == 3, job.output
+
+
 def test_a_communicator_without_the_dead_goes_on(tmp_path):
     job = run(
         tmp_path,

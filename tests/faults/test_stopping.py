@@ -56,9 +56,11 @@ def compiled(comm):
 assert compiled(dc.COMM_WORLD) == (True, True, float("inf"))
 with dc.COMM_WORLD.split(int(dc.rank == 2)) as part:
     assert part.stop_requested() == (dc.rank == 2)
+    os.kill(os.getpid(), signal.SIGINT)  # Python's own handler is not the program's, and is not called
+    assert part.stop_requested()
 end(step)
 """,
-        env={"DCOMP_ENGINE": engine},
+        env={"DCOMP_ENGINE": engine, "DCOMP_STOP_SIGNALS": "USR1,INT"},
     )
     _assert_stopped(job, "1 of 3 ranks got a signal")
 
@@ -96,7 +98,7 @@ def test_time_is_nearly_up(tmp_path):
     first = _slurm(
         tmp_path,
         f'echo "$*" >> {asked}; test -e {tmp_path}/end || date +%s.%N > {tmp_path}/end; '
-        f"awk -v n=$(wc -l < {asked}) '{{ printf \"%d\\n\", $1 + 4 + 2 * (n > 1) }}' {tmp_path}/end",
+        f"awk -v n=$(wc -l < {asked}) '{{ printf \"7 %d\\n\", $1 + 4 + 2 * (n > 1) }}' {tmp_path}/end",
     )
     job = run(
         tmp_path,
@@ -115,7 +117,7 @@ end(step)
     assert "--jobs=7" in asked.read_text()
 
 
-@pytest.mark.parametrize(("answer", "left"), [("echo no cluster >&2; exit 1", "warned"), ("echo NONE", "silent")])
+@pytest.mark.parametrize(("answer", "left"), [("echo no cluster >&2; exit 1", "warned"), ("echo 7 NONE", "silent")])
 def test_time_is_not_known(tmp_path, answer, left):
     job = run(
         tmp_path,
@@ -124,6 +126,38 @@ def test_time_is_not_known(tmp_path, answer, left):
     )
     assert job.returncode == 0, job.output
     assert job.output.count("Slurm does not tell when job 7 ends, so it is unknown: no cluster") == (left == "warned")
+
+
+def test_limit_that_is_changed(tmp_path):
+    """A run of an array, whose number is also that of the whole: its own end counts, also when that is changed."""
+    (tmp_path / "left").write_text("100")
+    first = _slurm(tmp_path, f'now=$(date +%s); echo "8 $((now + 900))"; echo "7 $((now + $(cat {tmp_path}/left)))"')
+    job = run(
+        tmp_path,
+        f"""
+from dcomp import _stopping
+
+def change(left):
+    if dc.rank == 0:
+        with open("{tmp_path}/left", "w") as file:
+            file.write(str(left))
+
+assert 90 < dc.time_left() <= 100
+change(1000)
+assert 90 < dc.time_left() <= 100, "it is asked now and then"
+_stopping._FRESH = 0.2
+time.sleep(0.3)
+assert 990 < dc.time_left() <= 1000
+assert not dc.stop_requested()
+change(1)
+time.sleep(1)  # no one but the thread asks
+_stopping._FRESH = 1000
+assert dc.stop_requested()
+""",
+        first=first,
+    )
+    assert job.returncode == 0, job.output
+    job.assert_once("is to stop: Slurm ends the job in [01] s")
 
 
 def test_newer_slurm_tells_in_the_environment(tmp_path):

@@ -32,9 +32,10 @@ x = np.arange(100_000.0) * (dc.rank + 1)
 total = dc.size * (dc.size + 1) / 2
 assert (dc.allreduce(x) == np.arange(100_000.0) * total).all()
 assert (dc.allgather(x[:3]) == np.concatenate([np.arange(3.0) * (rank + 1) for rank in range(dc.size)])).all()
+left = dc.time_left()
 dc.barrier()
 if dc.rank == 0:
-    print(f"RANKS {' '.join(names)}; {numba.get_num_threads()} threads; {sys.argv[1:]}", flush=True)
+    print(f"RANKS {' '.join(names)}; {numba.get_num_threads()} threads; {left:.0f} s; {sys.argv[1:]}", flush=True)
     Path("-".join(["finished", *sys.argv[1:]]) + ".txt").touch()
 """
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,10 @@ def machines(folder: Path) -> set[int]:
 
 def test_up_and_down(tmp_path):
     own = Cluster(tmp_path / "own")
-    assert own.up().strip() == f"export SLURM_CONF={tmp_path}/own/slurm.conf"
     try:
+        with ThreadPoolExecutor() as pool:  # two at once, of which one has nothing to do
+            told = set(pool.map(Cluster.up, (own, own)))
+        assert told == {f"export SLURM_CONF={tmp_path}/own/slurm.conf\n"}
         first = [own.pid(node) for node in _NODES]
         own.up()
         assert [own.pid(node) for node in _NODES] == first, "a second `up` has nothing to do"
@@ -87,8 +90,11 @@ def test_what_it_refuses(tmp_path):
     (tmp_path / "file").touch()
     status, told = script("up", tmp_path)
     assert (status, told) == (1, f"cluster.sh: {tmp_path} is there and is no cluster's folder\n")
-    status, told = script("up", user="nobody", extra_groups=[], cwd="/")
-    assert (status, told) == (1, "cluster.sh: needs root, for nodes with host names of their own\n")
+    status, told = script("up", tmp_path / "a b")
+    assert (status, told) == (1, f"cluster.sh: Slurm takes no folder with such characters: {tmp_path}/a b\n")
+    for word in ("up", "down", "status"):
+        status, told = script(word, user="nobody", extra_groups=[], cwd="/")
+        assert (status, told) == (1, "cluster.sh: needs root, for nodes with host names of their own\n")
     for name in ("id", "realpath", "uname"):
         (tmp_path / name).symlink_to(shutil.which(name))
     bash = shutil.which("bash")

@@ -3,6 +3,7 @@
 All jobs run at once, for most of the time goes by in waiting. The tests look at what has become of them.
 """
 
+import os
 import re
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def jobs(cluster: Cluster, tmp_path_factory) -> dict[str, Job]:
         "one_node": (fill("one_node", program=places, ntasks=2), [_ELSEWHERE], {}),
         "many_nodes": (fill("many_nodes", program=places, nodes=2, ntasks_per_node=2), [_ELSEWHERE], {}),
         "threads": (
-            fill("ranks_and_threads", program=places, nodes=2, ntasks_per_node=1, cpus_per_task=1), [_ELSEWHERE], {}
+            fill("ranks_and_threads", program=places, nodes=2, ntasks_per_node=1, cpus_per_task=2), [_ELSEWHERE], {}
         ),
         "array": (fill("array", program=places, ntasks=1, array="3-5:2"), [_ELSEWHERE], {}),
     }  # fmt: skip
@@ -135,13 +136,14 @@ def test_many_nodes(jobs):
 def test_ranks_and_threads(jobs):
     job = jobs["threads"]
     assert job.wait() == "COMPLETED", job.output()
-    assert "RANKS n1 n2; 1 threads" in job.output()
+    assert f"RANKS n1 n2; {min(2, os.cpu_count())} threads" in job.output()
 
 
 def test_array(jobs):
     job = jobs["array"]
     assert job.wait() == "COMPLETED", job.output()
-    assert len(re.findall(r"RANKS n[12]; \d threads; \['[35]'\]", job.output())) == 2, job.output()
+    # One of the runs has the number of the whole array; each knows its own end.
+    assert len(re.findall(r"RANKS n[12]; \d threads; 1[78]\d\d s; \['[35]'\]", job.output())) == 2, job.output()
     assert {path.name for path in job.folder.glob("finished*")} == {"finished-3.txt", "finished-5.txt"}
 
 
