@@ -21,7 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="start a program under the MPI that mpi4py uses")
     run.add_argument("-n", dest="ranks", type=_positive, default=_mpirun.cpus(), help="ranks; as many as CPUs")
     run.add_argument(
-        "--restarts", type=_count, default=0, help="start the job again, so often, if a rank has died (default: 0)"
+        "--restarts",
+        type=_count,
+        default=0,
+        help="start the job again, so often, if a rank dies, or it asks (default: 0)",
     )
     run.add_argument("--show", action="store_true", help="print the command instead of running it")
     _add_program(run)

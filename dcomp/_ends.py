@@ -50,7 +50,7 @@ def install(channel: Any, link: Link | None) -> None:
         ending.follow_orders()
 
 
-def fail_late(error: Exception) -> None:
+def fail_late(error: BaseException) -> None:
     """End the job with an error that came when the program was over, from a function that Python calls at its end."""
     sys.excepthook(type(error), error, error.__traceback__)
     if _ending is not None:

@@ -1,4 +1,4 @@
-"""``python -m dcomp run --restarts 3``: a job that has ended by the death of a rank is started again.
+"""``python -m dcomp run --restarts 3``: a job that has ended by the death of a rank, or asks for it, is started again.
 
 Launchers' exit statuses do not tell a death from an exception (MPICH ends with 9 where a rank was killed, and where the
 program says ``sys.exit(9)``). The guard knows, so it says a word, through a pipe whose name is in the environment. It
@@ -21,6 +21,7 @@ _NAME = "_DCOMP_VERDICT"  # in the environment
 _LATE = 2.0  # seconds in which the guard ends after the launcher
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _BY_PROGRAM = (0, 1, 2)  # statuses of Python's own: an end, an exception, wrong arguments
+_STOPPED = os.EX_TEMPFAIL  # dcomp.STOPPED, which cannot be imported without MPI
 
 
 def open_verdict() -> Callable[[bytes], None]:
@@ -41,23 +42,30 @@ def _write(pipe: int, word: bytes) -> None:
 
 
 def run(argv: list[str], environment: dict[str, str], restarts: int) -> int:
-    """Run a launcher, and as often as `restarts` again if its job has ended by a death; the last exit status."""
+    """Run a launcher, and as often as `restarts` again if its job has ended by a death, or with `STOPPED`.
+
+    In a Slurm job that status says that the job has to make room, and is left to its script.
+
+    Returns
+    -------
+    The last exit status.
+    """
     for left in range(restarts, -1, -1):
-        status, is_death = _run_once(argv, environment)
-        if not is_death or not left:
+        status, why = _run_once(argv, environment)
+        if why is None or not left:
             break
         print(
-            f"dcomp: the job has ended with status {status}, by the death of a rank. It is started again; {left - 1} "
-            "more restarts are left.",
+            f"dcomp: the job has ended with status {status}, {why}. It is started again; {left - 1} more restarts are "
+            "left.",
             file=sys.stderr,
             flush=True,
         )
     return status
 
 
-def _run_once(argv: list[str], environment: dict[str, str]) -> tuple[int, bool]:
-    """The exit status of a launcher, and whether its job has ended by a death."""
-    is_stopped = False
+def _run_once(argv: list[str], environment: dict[str, str]) -> tuple[int, str | None]:
+    """The exit status of a launcher, and why its job is to be started again, if it is."""
+    is_stopped = is_told = False  # to end; anything
     with tempfile.TemporaryDirectory(prefix="dcomp-") as folder:
         path = os.path.join(folder, "verdict")
         os.mkfifo(path)
@@ -65,7 +73,8 @@ def _run_once(argv: list[str], environment: dict[str, str]) -> tuple[int, bool]:
         process = subprocess.Popen(argv, env={**environment, _NAME: path})
 
         def forward(number: int, frame: FrameType | None) -> None:
-            nonlocal is_stopped
+            nonlocal is_stopped, is_told
+            is_told = True
             is_stopped = is_stopped or number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
             if number != signal.SIGINT:  # which a terminal sends to the launcher, too
                 process.send_signal(number)
@@ -80,8 +89,10 @@ def _run_once(argv: list[str], environment: dict[str, str]) -> tuple[int, bool]:
         os.close(pipe)
     if status < 0:
         status = 128 - status  # as shells say it
+    if word != DEATH and status == _STOPPED:
+        return status, None if is_told or "SLURM_JOB_ID" in environment else "which asks for another start"
     is_death = word == DEATH or (not word and status not in _BY_PROGRAM)
-    return status, is_death and not is_stopped
+    return status, "by the death of a rank" if is_death and not is_stopped else None
 
 
 def _read(pipe: int) -> bytes:

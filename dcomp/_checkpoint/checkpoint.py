@@ -5,8 +5,6 @@ import os
 import threading
 import warnings
 import weakref
-from contextlib import suppress
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from mpi4py import MPI
 
 from .. import _ends
 from .._communicator import Communicator
+from .._draws import flag, integer
 from .._errors import CheckpointError, UsageError
 from .._whole import agree
 from .._world import world
@@ -32,7 +31,7 @@ class Checkpoint:
     Parameters
     ----------
     path : str or path      The same on every rank, on a file system that all ranks share. It is made if need be.
-    keep : int >= 1         How many steps stay there; older ones are removed when a new one is in its place.
+    keep : int, 1 to 2**63 - 1     How many steps stay there; older ones are removed when a new one is in its place.
     comm : Communicator, optional     Omitted, COMM_WORLD.
 
     Raises
@@ -71,18 +70,14 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike, *, keep: int = 2, comm: Communicator | None = None) -> None:
         self.comm = comm or world()
         fault: Exception | None = None
-        place = ""
+        place, count = "", 0
         try:
-            place = os.path.abspath(os.fsdecode(path))
-            if index(keep) < 1:
-                raise ValueError(f"Checkpoint: keep must be at least 1; got {keep}")
-        except TypeError:
-            fault = TypeError(f"Checkpoint: path must be a path, and keep an integer; got {path!r} and {keep!r}")
-        except ValueError as error:
+            place, count = _place_of(path), _integer("Checkpoint", "keep", keep, 1)
+        except (TypeError, ValueError) as error:
             fault = error
-        agree(self.comm, "Checkpoint", fault, path=place, keep=keep)
+        agree(self.comm, "Checkpoint", fault, path=repr(place), keep=count)
         _leave_lost()
-        self._keep = index(keep)
+        self._keep = count
         self._folder = Folder(place)
         self._private: Communicator | None = self.comm.dup()  # for threads behind the computation
         self._behind: _Behind | None = None
@@ -101,14 +96,15 @@ class Checkpoint:
 
         Parameters
         ----------
-        step : int >= 0     The same on every rank.
+        step : int, 0 to 2**63 - 1     The same on every rank.
         wait : bool
             False: return when the state has been copied, and write it behind the computation. The next call on the
             checkpoint, and the end of the program, wait until it is there; what goes wrong, that call raises.
         state
             By name, arrays: this rank's block of an array that is cut along its first axis; `Cut` and `Replicated` say
             that it is otherwise. Blocks may differ in length. Numbers, strings and None, the same on every rank.
-            Generators of random numbers, NumPy's and dcomp's. Dicts of such, with strings for keys.
+            Generators of random numbers, NumPy's and dcomp's. Dicts of such, with strings for keys, in each other up
+            to 100 times. Integers have up to 4000 digits.
 
         Raises
         ------
@@ -118,11 +114,18 @@ class Checkpoint:
         CheckpointError     On every rank, if it cannot be written, or another job saves there. The steps that were
             there before are there as they were.
 
+        Warns
+        -----
+        RuntimeWarning
+            On rank 0: older steps cannot be removed; or the file system has no locks, so that nothing keeps another
+            job from saving there at the same time.
+
         Notes
         -----
-        All ranks write, each its own part of every file. An array that is cut along another axis than the first is
-        exchanged before, by an alltoall; that takes memory for two more blocks. Without `wait` there is a copy of every
-        block until it is written, and MPI must have been started with MPI_THREAD_MULTIPLE, as mpi4py does.
+        All ranks write, each its own part of every file. Arrays that are cut along another axis than the first are
+        exchanged before, by an alltoall each; that takes memory for all of them once more, and for a block. Without
+        `wait` there is a copy of every block until it is written, and MPI must have been started with
+        MPI_THREAD_MULTIPLE, as mpi4py does.
 
         If a save or a restore takes more than 10 s, rank 0 tells on standard error how far it is.
 
@@ -136,22 +139,20 @@ class Checkpoint:
         number, node = 0, None
         arrays: dict[Path, np.ndarray] = {}
         try:
-            if isinstance(step, bool) or not hasattr(step, "__index__") or index(step) < 0:
-                raise ValueError(f"save: step must be an integer that is not negative; got {step!r}")
-            number = index(step)
+            number, wait = _integer("save", "step", step, 0), flag("save", "wait", wait)
             node, arrays = describe(state, self.comm, digest)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, MemoryError) as error:
             fault = error
         if fault is None and not wait and MPI.Query_thread() < MPI.THREAD_MULTIPLE:
             fault = UsageError("save: wait=False needs MPI_THREAD_MULTIPLE; MPI was started without it")
-        agree(self.comm, "save", fault, step=number, wait=bool(wait))
+        agree(self.comm, "save", fault, step=number, wait=wait)
         saving = Saving(self._comm("save"), self._folder, number, self._keep)
         saving.begin(node, arrays, is_behind=not wait)
         if wait:
             saving.write()
-            self._conclude(saving.finish())
+            self._conclude(saving.finish(), stacklevel=3)
         else:
-            self._behind = _Behind(saving)
+            self._behind = _Behind(self, saving)
 
     def wait(self) -> None:
         """Wait until what is written behind the computation is on the disk and in its place.
@@ -167,7 +168,7 @@ class Checkpoint:
 
         Parameters
         ----------
-        step : int, optional     One of `steps`.
+        step : int, optional     One of `steps`; of one that was saved again, the last is taken.
 
         Returns
         -------
@@ -178,6 +179,8 @@ class Checkpoint:
 
         Raises
         ------
+        TypeError, ValueError     If `step` is no integer, on this rank; CollectiveMismatchError on the others.
+        CollectiveMismatchError     On every rank, if `step` differs.
         CheckpointError     On every rank, if the step is not there or damaged; without `step`, if all are.
 
         Warns
@@ -189,13 +192,15 @@ class Checkpoint:
         All bytes are compared with their checksums as they are read. Each rank reads its own part of the files.
         """
         self._settle("restore")
-        fault = None
-        if step is not None and not hasattr(step, "__index__"):
-            fault = TypeError(f"restore: step must be an integer; got {step!r}")
-        agree(self.comm, "restore", fault, step=step if step is None or fault else index(step))
+        fault: Exception | None = None
+        try:
+            step = None if step is None else _integer("restore", "step", step, 0)
+        except (TypeError, ValueError) as error:
+            fault = error
+        agree(self.comm, "restore", fault, step=step)
         private = self._comm("restore")
         while True:
-            found = list_steps(private, self._folder)
+            found = list_steps(private, self._folder, "restore")
             wanted = [saved for saved in reversed(found) if step is None or saved.step == step]
             if not wanted and step is None:
                 return None, {}
@@ -231,34 +236,57 @@ class Checkpoint:
         raise CheckpointError("\n".join(["restore: no step is whole.", *map(str, faults)]))
 
     def steps(self) -> list[int]:
-        """The steps that are there, in the order in which they were saved; collective."""
+        """The steps that are there, in the order in which they were saved; collective.
+
+        Raises
+        ------
+        CheckpointError     On every rank, if the folder cannot be read.
+        """
         self._settle("steps")
         agree(self.comm, "steps")
-        return [saved.step for saved in list_steps(self._comm("steps"), self._folder)]
+        return [saved.step for saved in list_steps(self._comm("steps"), self._folder, "steps")]
 
     def verify(self) -> dict[int, str | None]:
         """Read all that is there, and compare it with its checksums; collective.
 
         Returns
         -------
-        dict     By step, None if it is whole, else what is damaged. The same on every rank.
+        dict
+            By step, None if it is whole, else what is damaged; where it was saved twice, in either. The same on every
+            rank.
+
+        Raises
+        ------
+        CheckpointError     On every rank, if the folder cannot be read.
+
+        Notes
+        -----
+        Each rank reads its part of the files, and keeps one piece of 4 MiB at a time.
         """
         self._settle("verify")
         agree(self.comm, "verify")
         private = self._comm("verify")
         verdicts: dict[int, str | None] = {}
-        for saved in list_steps(private, self._folder):
+        for saved in list_steps(private, self._folder, "verify"):
             try:
                 Restoring(private, self._folder, saved, "verify").verify()
-                verdicts[saved.step] = None
+                verdicts.setdefault(saved.step, None)
             except Gone:
                 continue
             except CheckpointError as error:
-                verdicts[saved.step] = str(error)
+                before = verdicts.get(saved.step)  # of the same step, saved before
+                verdicts[saved.step] = f"{before}\n{error}" if before else str(error)
         return verdicts
 
     def close(self) -> None:
-        """Wait for what is being written, let other jobs save here, and free what this took; collective."""
+        """Wait for what is being written, let other jobs save here, and free what this took; collective.
+
+        A second time it does nothing.
+
+        Raises
+        ------
+        CheckpointError     On every rank, if what was written behind the computation has gone wrong.
+        """
         if self._private is None:
             return
         try:
@@ -285,44 +313,78 @@ class Checkpoint:
     def _settle(self, function: str) -> None:
         """Wait for what is written behind the computation, and raise what has gone wrong with it."""
         self._comm(function)
-        behind, self._behind = self._behind, None
-        if behind is not None:
-            self._conclude(behind.result())
+        if self._behind is not None:
+            self._behind.join()  # if that is interrupted, the next call waits again
+            behind, self._behind = self._behind, None
+            self._conclude(behind.result(), stacklevel=4)
 
-    def _conclude(self, warning: str | None) -> None:
+    def _conclude(self, warning: str | None, stacklevel: int) -> None:
         if warning is not None and self.comm.rank == 0:
-            warnings.warn(warning, RuntimeWarning, stacklevel=4)
+            warnings.warn(warning, RuntimeWarning, stacklevel=stacklevel)
+
+
+def _place_of(path: Any) -> str:
+    """The path of a folder, given by the user, checked."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"Checkpoint: path must be a path; got {path!r}")
+    place = os.fsdecode(path)
+    try:
+        is_possible = place and b"\0" not in os.fsencode(place)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise ValueError(f"Checkpoint: path must be the path of a folder; got {path!r}")
+    return os.path.abspath(place)
+
+
+def _integer(function: str, name: str, value: Any, least: int) -> int:
+    """An integer given by the user, checked."""
+    number = integer(function, name, value, least)
+    if number >= 2**63:
+        raise ValueError(f"{function}: {name} must be less than 2**63; got an integer of {number.bit_length()} bits")
+    return number
 
 
 class _Behind:
     """A save that goes on behind the computation."""
 
-    def __init__(self, saving: Saving) -> None:
-        self.saving = saving
+    def __init__(self, checkpoint: Checkpoint, saving: Saving) -> None:
+        self._checkpoint = checkpoint  # which must not go before its end is known
+        self._saving = saving
         self._warning: str | None = None
         self._error: BaseException | None = None
+        self._has_ended = threading.Event()  # since `Thread.join`, when interrupted once, waits no more (bpo-45274)
+        atexit.register(self._end)
         # Python waits for it at the end of the program, before MPI ends.
-        self._thread = threading.Thread(target=self._run, name="dcomp checkpoint", daemon=False)
-        _behind.add(self)
-        self._thread.start()
+        threading.Thread(target=self._run, name="dcomp checkpoint", daemon=False).start()
 
     def _run(self) -> None:
         try:
-            self.saving.write()
-            self._warning = self.saving.finish()
+            self._saving.write()
+            self._warning = self._saving.finish()
         except BaseException as error:
             self._error = error
+        finally:
+            self._has_ended.set()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._has_ended.wait()
 
     def result(self) -> str | None:
-        """Wait for its end; a warning, if there is one."""
-        self._thread.join()
-        _behind.discard(self)
+        """What came of it when it has ended: a warning, if there is one."""
+        atexit.unregister(self._end)
         if self._error is not None:
             raise self._error
         return self._warning
 
+    def _end(self) -> None:
+        """The program is over; if this has failed, no call is left that could say so."""
+        self.join()
+        if self._error is not None and not _has_lost(self._checkpoint.comm):
+            _ends.fail_late(self._error)
 
-_behind: set[_Behind] = set()  # whose end no call has waited for yet
+
 _checkpoints: "weakref.WeakSet[Checkpoint]" = weakref.WeakSet()
 
 
@@ -335,23 +397,8 @@ def _leave_lost() -> None:
     """Let go of what was begun on communicators that have lost ranks: it cannot come to its end, and the program, which
     has been told of the loss, goes on in the same folder.
     """
-    for behind in list(_behind):
-        if _has_lost(behind.saving.comm):
-            with suppress(Exception):
-                behind.result()
     for old in list(_checkpoints):
         if _has_lost(old.comm):
+            if old._behind is not None:
+                old._behind.join()
             old._folder.let_go()
-
-
-def _end_all() -> None:
-    """The program is over; if what was written behind it has failed, no call is left that could say so."""
-    _leave_lost()
-    for behind in list(_behind):
-        try:
-            behind.result()
-        except Exception as error:
-            _ends.fail_late(error)
-
-
-atexit.register(_end_all)

@@ -12,6 +12,7 @@ A step has its number in the order of saving before its own, so a step that is s
 new one, and the last. One rank uses it, and does so under the lock if it changes anything.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,8 @@ from .files import sync, trouble, write_whole
 from .manifest import NAME, Manifest
 
 _SAVED = re.compile(r"([0-9]{8,})\.step-([0-9]+)")
+#: Lustre, mounted without flock, and others have no locks at all.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 _LEFT = re.compile(r"\.[0-9]{8,}\.step-[0-9]+\.(writing|deleting)")
 
 
@@ -44,6 +47,7 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.complaint: str | None = None  # why there is no lock, where the file system has none
         self._lock: int | None = None
         _folders.add(self)
 
@@ -69,9 +73,7 @@ class Folder:
     def begin(self, step: int) -> Saved:
         """Take the lock, if it is not ours, remove what killed jobs have left, and make the folder of a new step."""
         try:
-            if not os.path.isdir(self.path):
-                os.makedirs(self.path, exist_ok=True)
-                sync(os.path.dirname(self.path))
+            self._make()
             self._take_lock()
             self._clean()
             saved = Saved(max((one.number for one in self.saved()), default=0) + 1, step)
@@ -106,6 +108,17 @@ class Folder:
         except OSError as error:
             raise trouble(error.filename or self.path, error) from None
 
+    def _make(self) -> None:
+        """Make the folder, and those above it, if need be, to stay there."""
+        missing, path = [], self.path
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        if missing:
+            os.makedirs(self.path, exist_ok=True)
+        for path in missing:
+            sync(os.path.dirname(path))
+
     def _clean(self) -> None:
         for name in os.listdir(self.path):
             if _LEFT.fullmatch(name):
@@ -114,21 +127,24 @@ class Folder:
     def _take_lock(self) -> None:
         if self._lock is not None:
             return
-        path = os.path.join(self.path, "lock")
+        path, us = os.path.join(self.path, "lock"), f"process {os.getpid()} on {os.uname().nodename}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            os.pwrite(fd, f"{us}\n".encode(), 0)
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(fd)
-            raise CheckpointError(
-                f"{path} is held by {holder}, which saves there. Wait until it has ended, or use another path"
-            ) from None
-        except OSError:
-            os.close(fd)
-            raise
+            what = "which saves there. Wait until it has ended, or use another path"
+            if holder == us:
+                what = "by another Checkpoint of this program. Close that one, or save with it"
+            raise CheckpointError(f"{path} is held by {holder}, {what}") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(fd)
+                raise
+            self.complaint = f"{path}: {error.strerror}: nothing keeps two jobs from saving there at the same time"
         self._lock = fd
 
     def __del__(self) -> None:

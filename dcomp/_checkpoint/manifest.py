@@ -21,6 +21,10 @@ NAME = "manifest.json"
 PIECE = 4 << 20  # bytes that have a checksum together: a rank that reads some of them reads all
 _FORMAT = 1
 _PAGE = 4096  # where an array begins in its file: whole pages are written and read without being copied twice
+#: What reading raises where there is something else than has been written.
+NONSENSE = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, SyntaxError, RecursionError, MemoryError,
+)  # fmt: skip
 _HEAD, _MIDDLE, _TAIL = b'{"checksum": "', b'",\n"content": ', b"}\n"
 
 
@@ -59,19 +63,23 @@ class Array:
 
     def check(self) -> None:
         """Raise ValueError if the numbers do not fit together; nothing of their size is made before that."""
-        numbers = [*self.shape, *self.blocks, self.piece, self.start, self.axis or 0]
-        if not all(type(number) is int and number >= 0 for number in numbers) or self.piece < 1:
+        axes = [] if self.axis is None else [self.axis]
+        numbers = [*self.shape, *self.blocks, self.piece, self.start, *axes]
+        if not all(type(number) is int and 0 <= number < 2**62 for number in numbers) or self.piece < 1:
             raise ValueError(f"{self.name} has a size that is none")
+        np.broadcast_to(np.empty((), self.dtype), self.shape)  # raises, if no array has such a shape
         pieces = sum(-(-block // self.piece) for block in self.blocks)
-        if sum(self.blocks) != self.nbytes or len(self.checksums) != 1 + pieces or self.start > self.size:
+        if sum(self.blocks) != self.nbytes or len(self.checksums) != 1 + pieces or self.start != len(self.header):
             raise ValueError(f"the sizes of {self.name} do not fit together")
+        if type(self.checksums) is not list or not all(type(one) is str for one in self.checksums):
+            raise ValueError(f"{self.name} has no checksums")
         if self.axis is not None and self.axis >= len(self.shape):
             raise ValueError(f"{self.name} has no axis {self.axis}")
 
     @property
     def name(self) -> str:
         """Of the file; other paths have other names, and none leads out of a folder."""
-        return ".".join(quote(key, safe="").replace(".", "%2E") for key in self.path) + ".npy"
+        return ".".join(quote(key, "", errors="surrogatepass").replace(".", "%2E") for key in self.path) + ".npy"
 
     @property
     def size(self) -> int:
@@ -220,7 +228,7 @@ def parse(data: bytes) -> Manifest:
         manifest = Manifest(content["step"], content["state"])
         for array in manifest.arrays:
             array.check()
-    except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, RecursionError, MemoryError) as error:
+    except NONSENSE as error:
         raise ValueError(f"it cannot be understood: {error}") from None
     return manifest
 

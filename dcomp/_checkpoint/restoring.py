@@ -10,7 +10,7 @@ from .._errors import CheckpointError
 from .._layout import block_counts, block_slice
 from . import files, lines
 from .folder import Folder, Saved
-from .manifest import NAME, Array, Manifest, parse
+from .manifest import NAME, NONSENSE, Array, Manifest, parse
 from .talk import fault_of, raise_if_any, share, spread
 from .values import revive
 
@@ -21,7 +21,7 @@ class Gone(Exception):
     """A step that was there has been removed meanwhile, by the job that saves."""
 
 
-def list_steps(comm: Communicator, folder: Folder) -> list[Saved]:
+def list_steps(comm: Communicator, folder: Folder, function: str) -> list[Saved]:
     """The steps that are there, on every rank; collective."""
     told: Any = None
     if comm.rank == 0:
@@ -30,7 +30,7 @@ def list_steps(comm: Communicator, folder: Folder) -> list[Saved]:
         except CheckpointError as error:
             told = {"saved": [], "fault": fault_of(error)}
     told = spread(comm, told, _quietly)
-    raise_if_any("steps", [told["fault"]], comm.size, "")
+    raise_if_any(function, [told["fault"]], comm.size, "")
     return [Saved(*one) for one in told["saved"]]
 
 
@@ -57,7 +57,7 @@ class Restoring:
         arrays = [self._distribute(array, part) for array, part in zip(manifest.arrays, parts, strict=True)]
         try:
             return revive(manifest.state, iter(arrays), owner)
-        except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
+        except NONSENSE as error:
             raise CheckpointError(
                 f"{self._function}: {self._folder.file(self._saved, NAME)} cannot be understood: {error}. {_OTHERWISE}"
             ) from None
@@ -77,12 +77,13 @@ class Restoring:
         if self._comm.rank == 0:
             try:
                 data = files.read_whole(path)
-                if parse(data).step != self._saved.step:
-                    raise files.damaged(path, f"it is of step {parse(data).step}")
+                step = parse(data).step
+                if step != self._saved.step:
+                    raise files.damaged(path, f"it is of step {step}")
                 told = {"data": data.decode("ascii"), "fault": None}
             except CheckpointError as error:
                 told = {"fault": fault_of(error)}
-            except ValueError as error:
+            except (ValueError, MemoryError) as error:
                 told = {"fault": fault_of(files.damaged(path, str(error)))}
         told = spread(self._comm, told, _quietly)
         self._raise([told["fault"]])

@@ -116,7 +116,8 @@ class Saving:
     def _conclude(self, told: list[Any]) -> Any:
         if self.comm.rank != 0:
             return None
-        faults, warning = [one["fault"] for one in told], None
+        faults, warning = [one["fault"] for one in told], self._folder.complaint and f"save: {self._folder.complaint}."
+        self._folder.complaint = None  # it has been told
         try:
             if not any(faults):
                 for i, array in enumerate(self._manifest.arrays):

@@ -16,6 +16,9 @@ import numpy as np
 from .._checks import normalise_axis
 
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+_DEEPEST = 100  # dicts in dicts; far from where Python's recursion ends
+_DIGITS = 4000  # of an integer; Python reads no more than 4300 by default
+_POOL = 1024  # words of the pool of a seed sequence, at most; NumPy's own has 4
 
 
 class Cut:
@@ -71,6 +74,8 @@ def describe(
     ------
     TypeError, ValueError     If it is nothing that can be saved.
     """
+    if len(path) > _DEEPEST:
+        raise ValueError(f"save: {_name(path[:3])}... must not have more than {_DEEPEST} dicts in each other")
     if isinstance(value, dict):
         if not all(type(key) is str and key for key in value):
             raise TypeError(f"save: the keys of {_name(path)} must be strings that are not empty; got {list(value)!r}")
@@ -96,7 +101,7 @@ def _describe_array(value: Any, digest: Callable[[Any], str], name: str) -> tupl
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     node = {"dtype": _dtype_text(array.dtype, name), "shape": list(array.shape), "axis": axis}
     if axis is None:
-        node["digest"] = digest(as_bytes(contiguous))
+        node["digest"] = digest(as_bytes(_without_padding(contiguous)))
     return node, contiguous
 
 
@@ -104,6 +109,10 @@ def _describe_single(value: Any, comm: Any, name: str) -> Any:
     if isinstance(value, np.generic):
         return {"numpy": _array_as_text(np.asarray(value), name)}
     kind = type(value)
+    if kind is int and abs(value) >= 10**_DIGITS:
+        raise ValueError(
+            f"save: {name} must have at most {_DIGITS} digits; got an integer of {value.bit_length()} bits"
+        )
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
@@ -114,7 +123,7 @@ def _describe_single(value: Any, comm: Any, name: str) -> Any:
         state = value.bit_generator.state
         if state.get("bit_generator") not in _BIT_GENERATORS:
             raise TypeError(f"save: {name} must be a generator of NumPy's own kinds; got {value!r}")
-        return {"generator": {"of": "numpy", "states": [_plain(state)]}}
+        return {"generator": {"of": "numpy", "states": [_plain({**state, "seed": _seed(value.bit_generator)})]}}
     random = sys.modules.get("dcomp.random")  # without which there is no such generator; it loads numba
     if random is not None and kind is random.Generator:
         return _describe_stream(value, comm, name)
@@ -175,16 +184,32 @@ def _revive_generator(kind: str, states: list, comm: Any, name: str) -> Any:
         )
     state = states[comm.rank if len(states) > 1 else 0]
     if kind == "numpy":
-        state = _from_plain(state)
-        if state["bit_generator"] not in _BIT_GENERATORS:
-            raise ValueError(f"{name} is of an unknown kind, {state['bit_generator']!r}")
-        bits = getattr(np.random, state["bit_generator"])()
-        bits.state = state
-        return np.random.Generator(bits)
+        return _revive_numpy(_from_plain(state), name)
     from .. import random
     from .._world import alone
 
     return random._revive({"alone": alone(), "dcomp": comm}[kind], state)
+
+
+def _seed(bits: Any) -> dict | None:
+    """What the children of a generator follow from (`Generator.spawn`); None, if it has no seed of the usual kind."""
+    if type(bits.seed_seq) is not np.random.SeedSequence:
+        return None
+    return dict(bits.seed_seq.state)
+
+
+def _revive_numpy(state: dict, name: str) -> np.random.Generator:
+    kind, seed = state["bit_generator"], state["seed"]
+    if kind not in _BIT_GENERATORS:
+        raise ValueError(f"{name} is of an unknown kind, {kind!r}")
+    if seed is not None and not 0 < seed["pool_size"] <= _POOL:
+        raise ValueError(f"{name} has a pool of {seed['pool_size']} words")
+    # NumPy takes them as they are, and would read beyond its buffers.
+    if not 0 <= state["state"].get("pos", 0) <= 624 or not 0 <= state.get("buffer_pos", 0) <= 4:
+        raise ValueError(f"{name} is at no place of its buffer")
+    bits = getattr(np.random, kind)(None if seed is None else np.random.SeedSequence(**seed))
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 class OtherRanks(Exception):
@@ -195,6 +220,10 @@ def _plain(state: Any) -> Any:
     """The state of a bit generator, whose arrays are short."""
     if isinstance(state, dict):
         return {"dict": {key: _plain(one) for key, one in state.items()}}
+    if isinstance(state, list | tuple):
+        return [_plain(one) for one in state]
+    if isinstance(state, np.integer):
+        return int(state)
     return {"numpy": _array_as_text(state, "a generator")} if isinstance(state, np.ndarray) else state
 
 
@@ -207,7 +236,14 @@ def _from_plain(node: Any) -> Any:
 
 
 def _array_as_text(array: np.ndarray, name: str) -> list:
-    return [_dtype_text(array.dtype, name), list(array.shape), array.tobytes().hex()]
+    return [_dtype_text(array.dtype, name), list(array.shape), _without_padding(array).tobytes().hex()]
+
+
+def _without_padding(array: np.ndarray) -> np.ndarray:
+    """The same numbers with the same bits; where long doubles leave bytes unused, as on x86, these are zero."""
+    if array.dtype.char not in "gG":
+        return array
+    return np.positive(array, out=np.zeros_like(array))
 
 
 def _array_from_text(dtype: str, shape: list, text: str) -> np.ndarray:
@@ -234,8 +270,8 @@ def parse_dtype(text: str) -> np.dtype:
     ValueError, TypeError, SyntaxError, RecursionError, MemoryError     If it is none.
     """
     dtype = np.lib.format.descr_to_dtype(ast.literal_eval(text))
-    if dtype.hasobject:
-        raise ValueError(f"{text} has Python objects")
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"{text} has Python objects, or no bytes")
     return dtype
 
 

@@ -1,6 +1,8 @@
 """Checkpoints and everything that can happen to them: the old state or the new one is there, as a whole."""
 
 import contextlib
+import errno
+import fcntl
 import itertools
 import json
 import os
@@ -21,6 +23,7 @@ from launch import environment
 
 import dcomp as dc
 from dcomp._checkpoint import files, manifest
+from dcomp._checkpoint.values import describe
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +103,9 @@ def test_all_is_on_the_disk_before_it_is_in_its_place(tmp_path, monkeypatch):
 
     for name, wrapper in (("open", open_), ("fsync", fsync), ("pwrite", pwrite), ("rename", rename)):
         monkeypatch.setattr(os, name, wrapper)
-    stages.save(tmp_path / "run", 1)
-    draft = str(tmp_path / "run" / ".00000001.step-1.writing")
+    run_path = tmp_path / "not" / "there" / "run"
+    stages.save(run_path, 1)
+    draft = str(run_path / ".00000001.step-1.writing")
     arrays = ("u", "v", "none", "table", *(f"w.{i}" for i in range(5)))
     names = {os.path.join(draft, name) for name in (*(f"{one}.npy" for one in arrays), "manifest.json")}
     place = trace.index(("rename", draft))
@@ -111,8 +115,8 @@ def test_all_is_on_the_disk_before_it_is_in_its_place(tmp_path, monkeypatch):
         last_write = max(i for i, one in enumerate(trace) if one == ("write", path))
         assert ("fsync", path) in trace[last_write:place]
     assert ("fsync", draft) in trace[:place]
-    assert ("fsync", str(tmp_path / "run")) in trace[place:]
-    assert ("fsync", str(tmp_path)) in trace[:place]
+    assert ("fsync", str(run_path)) in trace[place:]
+    assert {("fsync", str(above)) for above in run_path.parents[:3]} <= set(trace[:place])
 
 
 _KILLED = """
@@ -366,6 +370,20 @@ NO_GENERATOR = {"dict": {"bit_generator": "seterr"}}
 U = ("state", "dict", "u", "array")
 
 
+def generator(kind: str, name: str, value: int) -> dict:
+    """The node of a generator in whose state a number has another value."""
+    node, _ = describe({"g": np.random.Generator(getattr(np.random, kind)(1))}, stages.Alone(), manifest.digest)
+
+    def change(below):
+        if isinstance(below, dict):
+            return {key: value if key == name else change(one) for key, one in below.items()}
+        return [change(one) for one in below] if isinstance(below, list) else below
+
+    changed = change(node)
+    assert changed != node
+    return changed["dict"]["g"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -380,6 +398,10 @@ U = ("state", "dict", "u", "array")
         _set(*U, "start", value=-1),
         _set(*U, "axis", value=7),
         _set(*U, "checksums", value=[]),
+        _set(*U, "checksums", value={"0": "", "1": ""}),
+        _set(*U, "shape", value=[12] + [1] * 99),
+        _set(*U, "dtype", value="()"),
+        _set("state", "dict", "none", "array", "dtype", value="[]"),
         _set(*U, "dtype", value="'O'"),
         _set(*U, "dtype", value="__import__('os').abort()"),
         _set(*U, "dtype", value="(" * 5000),
@@ -387,6 +409,10 @@ U = ("state", "dict", "u", "array")
         _set("state", "dict", "step", value={"generator": {"of": "os", "states": [{}]}}),
         _set("state", "dict", "step", value={"generator": {"of": "numpy", "states": [NO_GENERATOR]}}),
         _set("state", "dict", "step", value={"numpy": ["'<f8'", [2**60], "00"]}),
+        _set("state", "dict", "step", value={"numpy": ["'<f8'", [2**70], "00"]}),
+        _set("state", "dict", "step", value=generator("MT19937", "pos", 10**6)),
+        _set("state", "dict", "step", value=generator("Philox", "buffer_pos", -9)),
+        _set("state", "dict", "step", value=generator("PCG64", "pool_size", 2**34)),
         _set("state", value=1),
         _set("format", value=2),
         _set("step", value=True),
@@ -397,6 +423,11 @@ def test_a_manifest_of_nonsense(saved, change):
     """It is refused, and no memory is asked for; the limit leaves room for little."""
     rewrite(saved, change)
     assert_refused(saved)
+
+
+def test_a_manifest_that_memory_does_not_hold(saved, monkeypatch):
+    monkeypatch.setattr(files, "_size", lambda *_: 2**62)
+    assert_refused(saved, manifest.NAME, "allocate")
 
 
 def test_names_do_not_lead_out_of_the_folder(saved):
@@ -469,6 +500,32 @@ time.sleep(60)
     assert len(job.output.split("refused: ")) == 3, job.output
     assert len(re.findall(told, job.output)) == 2, job.output
     assert job.output.count("steps [1, 2]") == 2
+
+
+def test_a_program_in_its_own_way(tmp_path):
+    """Two checkpoints on one folder: the error says what to close."""
+    first, second = (dc.Checkpoint(tmp_path, comm=dc.COMM_SELF) for _ in range(2))
+    first.save(1)
+    with pytest.raises(dc.CheckpointError, match="by another Checkpoint of this program. Close that one"):
+        second.save(2)
+    first.close()
+    second.save(2)
+    second.close()
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """It is warned of, once, at the line that saves."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with dc.Checkpoint(tmp_path, comm=dc.COMM_SELF) as checkpoint:
+        with pytest.warns(RuntimeWarning, match="lock: .*: nothing keeps two jobs from saving there") as caught:
+            checkpoint.save(1)
+        assert [one.filename for one in caught] == [__file__]
+        checkpoint.save(2)
+        assert checkpoint.steps() == [1, 2]
 
 
 # The end of the program
