@@ -3,7 +3,9 @@
 Keys have 32 or 64 bits, so that few kernels have to be compiled.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -11,6 +13,9 @@ import numpy as np
 
 from ._arrays import empty
 from ._buffers import plain
+
+_WORTH = 1 << 12  # keys from which on it pays to ask which way of sorting is the quicker one
+_SAMPLE = 1 << 14  # keys that are sorted to find out
 
 
 def check_ordered(dtype: np.dtype, function: str) -> None:
@@ -66,6 +71,46 @@ def from_keys(keys: np.ndarray, dtype: np.dtype) -> np.ndarray:
             np.add(keys, keys.dtype.type(1), out=keys)
         np.bitwise_xor(keys, _sign(keys.dtype), out=keys)
     return keys.view(wide).astype(dtype, copy=False)
+
+
+def sort_keys(keys: np.ndarray, values: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
+    """Keys in order, stably, and values along with them; what is passed is overwritten.
+
+    Keys by themselves are sorted by NumPy where that is quicker, which it is on processors whose vectors it uses.
+    """
+    from .kernels.sort import radix_sort
+
+    if values is None and len(keys) >= _WORTH:
+        digits = -(-int(keys.max() - keys.min()).bit_length() // 8)
+        of_a_digit, of_numpy = _seconds_to_sort(keys.dtype)
+        if of_numpy < digits * of_a_digit:
+            keys.sort()
+            return keys, None
+    other = empty(keys.shape, keys.dtype)
+    other_values = None if values is None else empty(values.shape, values.dtype)
+    return (other, other_values) if radix_sort(keys, other, values, other_values) else (keys, values)
+
+
+@cache
+def _seconds_to_sort(dtype: np.dtype) -> tuple[float, float]:
+    """What a pass of radix sort takes for some keys here, and what NumPy takes for all of it."""
+    from .kernels.sort import radix_sort
+
+    sample = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, _SAMPLE, dtype, endpoint=True)
+    other = np.empty_like(sample)
+    return _least_seconds(lambda keys: radix_sort(keys, other), sample) / dtype.itemsize, _least_seconds(
+        np.ndarray.sort, sample
+    )
+
+
+def _least_seconds(sort: Callable[[np.ndarray], object], sample: np.ndarray) -> float:
+    found = []
+    for _ in range(3):
+        keys = sample.copy()
+        start = time.perf_counter()
+        sort(keys)
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 def words_of(x: np.ndarray, names: Sequence[str] | None = None) -> list[np.ndarray]:

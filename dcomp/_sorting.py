@@ -15,7 +15,7 @@ from ._buffers import as_array
 from ._checks import dtype_text, normalise_axis
 from ._communicator import Communicator
 from ._draws import flag
-from ._keys import check_ordered, from_keys, is_plain, to_keys, words_of
+from ._keys import check_ordered, from_keys, is_plain, sort_keys, to_keys, words_of
 from ._layout import block_slice
 from ._whole import agree_on_total, balance, cut_sorted, exchange_blocks
 from ._world import world
@@ -65,10 +65,10 @@ def sort(
 
     Up to 8192 elements in all go to every rank, which sorts them itself. Of more, in one dimension, each is moved to
     another rank at most once, and blocks are equally long whatever the data: of equal elements some go to one rank and
-    some to the next. Cost: a radix sort of n elements, a pass for every 8 bits in which they differ; an allreduce of 2
-    KiB per rank for every 8 bits; an alltoall; and log2(ranks) passes to merge. Memory: three times the block. More
-    dimensions: with at least as many columns as ranks, an alltoall to have whole columns on the ranks and one back;
-    with fewer, column by column.
+    some to the next. Cost: a radix sort of n elements, a pass for every 8 bits in which they differ, or `numpy.sort`
+    where that is quicker on this processor; an allreduce of 2 KiB per rank for every 8 bits; an alltoall; and
+    log2(ranks) passes to merge. Memory: three times the block. More dimensions: with at least as many columns as ranks,
+    an alltoall to have whole columns on the ranks and one back; with fewer, column by column.
 
     References
     ----------
@@ -231,7 +231,7 @@ def _sort_line(
         return _sort_line(None, total, whole, names, stable)[comm.block(total)]
     if not is_plain(x.dtype) or (stable and x.dtype.kind == "f"):
         return _sort_rows(comm, total, words_of(x, names), lambda order: x[order])
-    keys, _ = _sort_keys(to_keys(x))  # from which the elements can be made again, so they are all that is moved
+    keys, _ = sort_keys(to_keys(x))  # from which the elements can be made again, so they are all that is moved
     if comm is not None:
         (keys,), bounds = _exchange(comm, total, [keys], [keys])
         keys, _ = _merge(keys, bounds)
@@ -295,28 +295,17 @@ def _argsort_words(words: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]
     order, keys = np.arange(len(words[0])), words[0]
     for word in reversed(words):
         keys = word if len(words) == 1 else word[order]
-        keys, order = _sort_keys(keys, order)
+        keys, order = sort_keys(keys, order)
     return order, keys
 
 
-def _sort_keys(keys: np.ndarray, values: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
-    """Keys in order, and values along with them; what is passed is overwritten."""
-    from .kernels.sort import radix_sort
-
-    other, other_values = _others(keys, values)
-    return (other, other_values) if radix_sort(keys, other, values, other_values) else (keys, values)
-
-
 def _merge(keys: np.ndarray, bounds: np.ndarray, values: np.ndarray | None = None) -> tuple[np.ndarray, Any]:
-    """The same of runs that are in order."""
+    """Runs of keys that are in order as one, and values along with them; what is passed is overwritten."""
     from .kernels.sort import merge_runs
 
-    other, other_values = _others(keys, values)
+    other = empty(keys.shape, keys.dtype)
+    other_values = None if values is None else empty(values.shape, values.dtype)
     return (other, other_values) if merge_runs(keys, other, bounds, values, other_values) else (keys, values)
-
-
-def _others(keys: np.ndarray, values: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    return empty(keys.shape, keys.dtype), None if values is None else empty(values.shape, values.dtype)
 
 
 def _exchange(

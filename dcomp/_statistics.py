@@ -10,7 +10,7 @@ from ._arrays import empty
 from ._buffers import as_array, plain
 from ._checks import dtype_text, fingerprint
 from ._communicator import Communicator
-from ._keys import from_keys, to_keys
+from ._keys import from_keys, sort_keys, to_keys
 from ._ops import MIN
 from ._whole import agree_on_total, nth_keys
 from ._world import world
@@ -302,7 +302,6 @@ def _at_places(comm: Communicator, x: np.ndarray, total: int, places: np.ndarray
 def _select(comm: Communicator, keys: np.ndarray, total: int, places: np.ndarray) -> np.ndarray:
     """The keys at these places of the order of all ranks' keys, of which there are so many in all."""
     from .kernels.select import count_keys, take_keys
-    from .kernels.sort import radix_sort
 
     for _ in range(_ROUNDS):
         if total <= _FEW:
@@ -323,8 +322,7 @@ def _select(comm: Communicator, keys: np.ndarray, total: int, places: np.ndarray
         keys, total = taken, int(every[wanted].sum())
     is_few = total <= _FEW
     keys = comm.allgather(keys) if is_few else keys
-    other = empty(keys.shape, keys.dtype)
-    keys = other if radix_sort(keys, other) else keys
+    keys, _ = sort_keys(keys)
     if is_few:
         return keys[places]
     starts = np.zeros(len(places), np.int64)
