@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 
 from ._jit import jit
 from ._limbs import MINUS_ZERO, OTHER, WORDS, add_number, add_product, bits_of, carry, deposit, root, rounded
+from ._vectors import use_long_vectors
 
 __all__ = ["WORDS", "add_dot", "add_sum", "format_of", "root", "rounded", "zeros_for"]
 
@@ -73,6 +74,7 @@ def add_sum(state, x):
     Exact for any finite values; infinities and NaNs are counted. Cost: 8 operations and one read of memory per element;
     3 more per further bin where the exponents within 2048 elements differ by more than 49.
     """
+    use_long_vectors()
     spare = np.empty(_BLOCK)
     top = _GUESS
     for start in range(0, x.size, _BLOCK):
@@ -88,6 +90,7 @@ def add_dot(state, x, y):
     a fused multiply-add (T. Ogita, S. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26 (2005),
     algorithm 3.5). Cost: 16 operations and one read of memory per element; more where exponents differ by more than 49.
     """
+    use_long_vectors()
     spare = np.empty((2, _BLOCK))
     top = _GUESS
     for start in range(0, x.size, _BLOCK):
@@ -111,6 +114,7 @@ def _exponent(bits):
 @jit
 def _add_block(state, x, spare, top):
     """Add a block of numbers if they are less than 2**(top + 1), or else find out; the guess for the next block."""
+    use_long_vectors()
     a, b, rest, greatest = _two_bins(x, top)
     needed = _exponent(greatest)
     if needed > top or rest:
@@ -134,6 +138,7 @@ def _add_block(state, x, spare, top):
 @jit
 def _two_bins(x, top):
     """The bins of a block, whether anything remains, and the greatest magnitude, as bits."""
+    use_long_vectors()
     first, first_bits = _magic(top + 2)
     second, second_bits = _magic(top + 2 - _BITS)
     a = b = rest = greatest = np.int64(0)
@@ -152,6 +157,7 @@ def _two_bins(x, top):
 @jit
 def _add_products(state, x, y, spare, top):
     """As `_add_block`, for the products of two blocks."""
+    use_long_vectors()
     a, b, c, rest, greatest, least = _three_bins(x, y, top)
     needed = _exponent(greatest)
     if needed > top or rest:
@@ -173,6 +179,7 @@ def _add_products(state, x, y, spare, top):
 @jit
 def _three_bins(x, y, top):
     """As `_two_bins`, of products, whose rounding errors begin in the second bin; and the least magnitude."""
+    use_long_vectors()
     first, first_bits = _magic(top + 2)
     second, second_bits = _magic(top + 2 - _BITS)
     third, third_bits = _magic(top + 2 - 2 * _BITS)

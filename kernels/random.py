@@ -21,6 +21,7 @@ from numba import carray
 
 from ._jit import jit, jit_inlined
 from ._memory import pointer_to
+from ._vectors import use_long_vectors
 
 LANES = 16
 GROUP = 4 * LANES  # elements whose blocks are computed together
@@ -88,6 +89,7 @@ def threefry(k, l, m, n, a, b, c, d):  # noqa: E741
 @jit
 def words_into(out, key, group, attempt):
     """The words of whole groups from `group` on, into a uint64 array; some 5 operations of 64 bits per word."""
+    use_long_vectors()
     zero, attempt = np.uint64(0), np.uint64(attempt)
     k, l, m, n = key[0], key[1], key[2], key[3]  # noqa: E741
     for i in range(out.size // GROUP):
@@ -161,6 +163,7 @@ def _normals(word, other):
 @jit
 def _make_units(words, bits):
     """Numbers in [0, 1), multiples of ``2**-bits``."""
+    use_long_vectors()
     values, scale = words.view(np.float64), 1.0 / (1 << bits)
     for i in range(words.size):
         values[i] = np.float64(words[i] >> np.uint64(64 - bits)) * scale
@@ -169,6 +172,7 @@ def _make_units(words, bits):
 
 @jit
 def _make_exponentials(words):
+    use_long_vectors()
     values = words.view(np.float64)
     for i in range(words.size):
         values[i] = _minus_log(words[i])
@@ -178,6 +182,7 @@ def _make_exponentials(words):
 @jit
 def _make_normals(words):
     """Words 0 and 1 of a block are a pair, and words 2 and 3."""
+    use_long_vectors()
     values = words.view(np.float64)
     for pairs in range(words.size // (2 * LANES)):
         start = pairs * 2 * LANES
@@ -241,6 +246,7 @@ def _some_words(buffer, key, place, wanted):
 @jit
 def random_into(out, key, first):
     """Uniform in [0, 1): float64, multiples of 2**-53; float32, multiples of 2**-24. 8 operations per element."""
+    use_long_vectors()
     buffer, done, bits = np.empty(_CHUNK, np.uint64), 0, 53 if out.itemsize == 8 else 24
     while done < out.size:
         words, skip, count = _some_words(buffer, key, first + done, out.size - done)
@@ -259,6 +265,7 @@ def normal_into(out, key, first, loc, scale):
     block make a pair, and words 2 and 3 (Box, Muller: A note on the generation of random normal deviates, 1958). Some
     40 operations per element.
     """
+    use_long_vectors()
     buffer, done = np.empty(_CHUNK, np.uint64), 0
     while done < out.size:
         words, skip, count = _some_words(buffer, key, first + done, out.size - done)
@@ -276,6 +283,7 @@ def exponential_into(out, key, first, scale):
     The greatest that can come is 44.4 `scale`; one beyond that has the probability 5e-20. Some 30 operations per
     element.
     """
+    use_long_vectors()
     buffer, done = np.empty(_CHUNK, np.uint64), 0
     while done < out.size:
         words, skip, count = _some_words(buffer, key, first + done, out.size - done)
@@ -293,6 +301,7 @@ def integers_into(out, key, first, low, span):
     `low` and `span` are uint64; a negative `low` is given modulo 2**64, and 0 stands for a span of 2**64. Some 25
     operations per element; twice to four times that for a span above 2**60 that is no power of two (`_refuse`).
     """
+    use_long_vectors()
     buffer, done = np.empty(_CHUNK, np.uint64), 0
     while done < out.size:
         place = first + done
