@@ -78,12 +78,12 @@ def sort_keys(keys: np.ndarray, values: np.ndarray | None = None) -> tuple[np.nd
 
     Keys by themselves are sorted by NumPy where that is quicker, which it is on processors whose vectors it uses.
     """
-    from .kernels.sort import radix_sort
+    from .kernels.sort import radix_sort, survey
 
     if values is None and len(keys) >= _WORTH:
-        digits = -(-int(keys.max() - keys.min()).bit_length() // 8)
+        spread, is_sorted = survey(keys)
         of_a_digit, of_numpy = _seconds_to_sort(keys.dtype)
-        if of_numpy < digits * of_a_digit:
+        if not is_sorted and of_numpy < spread.bit_length() / 8 * of_a_digit:
             keys.sort()
             return keys, None
     other = empty(keys.shape, keys.dtype)

@@ -82,7 +82,7 @@ def radix_sort(keys, other, values=None, other_values=None):
     if n <= _FEW:
         _insert(keys, values)
         return False
-    spread, is_sorted = _survey(keys)
+    spread, is_sorted = survey(keys)
     if is_sorted:
         return False
     here, there, counts, next_counts = keys, other, np.zeros(_PLACES, np.int64), np.zeros(_PLACES, np.int64)
@@ -121,7 +121,7 @@ def _deal(out, keys, shift, places, following, counts, out_values, values):
 
 
 @jit
-def _survey(keys):
+def survey(keys):
     """The bits in which keys differ, and whether they are in order."""
     first, spread, is_sorted = keys[0], np.uint64(0), True
     for i in range(1, keys.size):
