@@ -110,14 +110,15 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
     def _agree(self, function: str, fault: Exception | None = None, **facts: object) -> None:
         run(self._channel, function, agree_simply(self._channel, function, fault, **facts))
 
-    def _combine(self, x: np.ndarray, function: str, told: str) -> Any:
+    def _combine(self, x: np.ndarray, function: str, told: str, out: np.ndarray | None = None) -> Any:
         """The sum over the ranks of what a function that is built on it has made of its arguments; collective.
 
         That function takes part in one exchange, this one, and under its own name: `told`, as in ``"a: 1; b: 2"``, are
         the facts that must be the same on every rank, and a mismatch speaks of them. Compiled code makes the same call.
         A rank whose own arguments are wrong calls `_refuse` in the place of it.
         """
-        return carry_out(self._channel, describe(self._channel, _table.ALLREDUCE, x, form=function, told=told_of(told)))
+        call = describe(self._channel, _table.ALLREDUCE, x, out, form=function, told=told_of(told))
+        return carry_out(self._channel, call)
 
     def _refuse(self, function: str, fault: Exception) -> NoReturn:
         """Raise what is wrong with this rank's arguments, and tell the others, who are in their first exchange."""

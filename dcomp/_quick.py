@@ -129,17 +129,17 @@ def _combine(channel: Any, known: Any, attempt: Callable) -> Callable:
 
     of_combine = _NONE
 
-    def combine(x: np.ndarray, function: str, told: str) -> Any:
+    def combine(x: np.ndarray, function: str, told: str, out: np.ndarray | None = None) -> Any:
         nonlocal of_combine
         last = of_combine
-        if function is last.op and told is last.root and (result := attempt(last.made, x, None)) is not MISSED:
+        if function is last.op and told is last.root and (result := attempt(last.made, x, out)) is not MISSED:
             return result
         key = ("_combine", function, told, x.dtype, x.shape)
         made = known.find(key, x)
         of_combine = _last(made, op=function, root=told)
-        if (result := attempt(made, x, None)) is not MISSED:
+        if (result := attempt(made, x, out)) is not MISSED:
             return result
-        call = describe(channel, table.ALLREDUCE, x, form=function, told=told_of(told))
+        call = describe(channel, table.ALLREDUCE, x, out, form=function, told=told_of(told))
         return known.go_the_ordinary_way(key, call)
 
     return combine

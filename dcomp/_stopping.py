@@ -143,6 +143,7 @@ class Stopping:
     _combine: Any  # the sum over all ranks
     _refuse: Any
     _wanted: np.ndarray | None = None  # what this rank puts into the sum
+    _total: np.ndarray  # the sum, whose array is made once: that takes longer than to add
     _is_stopping = False
 
     def stop_requested(self) -> bool:
@@ -169,11 +170,11 @@ class Stopping:
         """
         if self._wanted is None:
             try:
-                self._wanted = watch(self._channel.settings, self.rank == 0)
+                self._wanted, self._total = watch(self._channel.settings, self.rank == 0), np.zeros(1, np.int64)
             except UsageError as fault:
                 self._refuse("stop_requested", fault)
-        total = self._combine(self._wanted, "stop_requested", TOLD)[0]
-        return bool(total) and self._note_stop(int(total))
+        total = int(self._combine(self._wanted, "stop_requested", TOLD, self._total)[0])
+        return total != 0 and self._note_stop(total)
 
     def _note_stop(self, total: int) -> bool:
         """Say once why the job is to stop; true."""
