@@ -11,11 +11,18 @@ from launch import mpirun, options
 pytestmark = pytest.mark.skipif(not options(), reason="no other MPI than Open MPI lets a job go on after a death")
 
 ULFM = ("--with-ft", "ulfm")
+#: What Open MPI 5.0 may crash in when it hears of a death in the middle of its own MPIX_Comm_shrink. To the others that
+#: is one more death; but a test that has planned who dies cannot tell then whether all went as planned.
+CRASH_OF_MPI = "(ompi_comm_revoke_local+"
 
 
 def run(tmp_path: Path, program: str, **options: Any) -> jobs.Job:
-    """Run a program that may lose ranks; the machine may be slow to start so many."""
-    return jobs.run(tmp_path, program, launcher=ULFM, timeout=120, **options)
+    """Run a program that may lose ranks; the machine may be slow to start so many. Again, if MPI crashes by itself."""
+    for _ in range(3):
+        job = jobs.run(tmp_path, program, launcher=ULFM, timeout=120, **options)
+        if CRASH_OF_MPI not in job.output:
+            break
+    return job
 
 
 #: Every collective, again and again; the last ranks die in each of them, and the others go on to the next.
