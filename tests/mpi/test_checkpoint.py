@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,9 +193,11 @@ def test_behind_the_computation(world, folder, monkeypatch):
         assert (state["column"] == world.rank).all()
     go_on.clear()
     checkpoint.save(1, wait=False, x=x)
-    threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    interrupting = threading.Thread(target=interrupt_its_wait)
+    interrupting.start()
     with together(), pytest.raises(KeyboardInterrupt):
         checkpoint.wait()
+    interrupting.join()
     go_on.set()
     with together():
         assert checkpoint.steps() == [1, 1]  # it was waited for again
@@ -212,6 +216,21 @@ def test_behind_the_computation(world, folder, monkeypatch):
     checkpoint.close()
     with dc.Checkpoint(folder, comm=world) as checkpoint, together():
         assert checkpoint.steps() == [1, 4]
+
+
+def interrupt_its_wait() -> None:
+    """Send SIGINT to the main thread once that waits for what is written behind it; elsewhere it would end the run."""
+    main = threading.main_thread().ident
+    assert main is not None
+    while True:
+        frame, names = sys._current_frames().get(main), []
+        while frame is not None:
+            names.append(frame.f_code.co_qualname)
+            frame = frame.f_back
+        if names[0] == "Condition.wait" and "_Behind.join" in names:
+            break
+        time.sleep(1e-2)
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 def wrong_states(rank: int) -> list[tuple]:
