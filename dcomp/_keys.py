@@ -86,9 +86,13 @@ def sort_keys(keys: np.ndarray, values: np.ndarray | None = None) -> tuple[np.nd
         if not is_sorted and of_numpy < spread.bit_length() / 8 * of_a_digit:
             keys.sort()
             return keys, None
-    other = empty(keys.shape, keys.dtype)
-    other_values = None if values is None else empty(values.shape, values.dtype)
+    other, other_values = others(keys, values)
     return (other, other_values) if radix_sort(keys, other, values, other_values) else (keys, values)
+
+
+def others(keys: np.ndarray, values: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The second arrays that kernels need, which sort and merge."""
+    return empty(keys.shape, keys.dtype), None if values is None else empty(values.shape, values.dtype)
 
 
 @cache

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import empty
 from ._buffers import as_array
 from ._checks import dtype_text, normalise_axis
 from ._communicator import Communicator
 from ._draws import flag
-from ._keys import check_ordered, from_keys, is_plain, sort_keys, to_keys, words_of
+from ._keys import check_ordered, from_keys, is_plain, others, sort_keys, to_keys, words_of
 from ._layout import block_slice
 from ._whole import agree_on_total, balance, cut_sorted, exchange_blocks
 from ._world import world
@@ -303,8 +302,7 @@ def _merge(keys: np.ndarray, bounds: np.ndarray, values: np.ndarray | None = Non
     """Runs of keys that are in order as one, and values along with them; what is passed is overwritten."""
     from .kernels.sort import merge_runs
 
-    other = empty(keys.shape, keys.dtype)
-    other_values = None if values is None else empty(values.shape, values.dtype)
+    other, other_values = others(keys, values)
     return (other, other_values) if merge_runs(keys, other, bounds, values, other_values) else (keys, values)
 
 
