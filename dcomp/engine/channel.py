@@ -30,7 +30,6 @@ Steps = Generator[Any, None, Any]
 
 _NO_RULES = Rules()
 
-_NEWS = 1.0  # seconds in which a death is known, if an error of MPI's comes of one
 _TURN = 5e-3  # seconds that compiled code may have the turn where it waits for no one
 
 LONGEST_META = 16384  # bytes of a message's description that a receive is ready for
@@ -274,12 +273,11 @@ class Channel:
         """The `RankFailedError` that an error of MPI stands for; any other error is itself."""
         if not losses.may_come_of_loss(error):
             return error
-        start = time.monotonic()
-        while self.lost is None and time.monotonic() < start + (losses.NAMES if self.sync.Is_revoked() else _NEWS):
-            lose_ranks([rank for rank in losses.find_lost(self.sync) if rank in self.members], in_thread=False)
-            time.sleep(1e-3)  # the guard knows more, and so may MPI
-        if self.lost is None and not self.sync.Is_revoked():
-            return error
+        if self.lost is None:
+            dead = losses.wait_for_names(self.sync, self.members)
+            if not dead and not self.sync.Is_revoked():
+                return error
+            lose_ranks(dead, in_thread=False)
         if self.lost is None:
             self._give_up((), in_thread=False)
         return self.failure(function)

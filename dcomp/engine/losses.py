@@ -18,7 +18,8 @@ from .._layout import format_ranks
 #: What MPI's calls say after a loss; of several requests they say no more than that one has failed.
 _CLASSES = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED, MPI.ERR_IN_STATUS)
 
-NAMES = 10.0  # seconds for the names of the dead where another rank has revoked, which knows them
+_NEWS = 1.0  # seconds in which a death is known, if an error of MPI's comes of one
+_NAMES = 10.0  # seconds for the names of the dead where another rank has revoked, which knows them
 _ENABLED = "OMPI_MCA_mpi_ft_enable"  # in the environment of ranks, by mpirun's --with-ft ulfm
 
 #: Whether the job goes on when a rank dies. The launcher has to keep the others alive, and it tells MPI so.
@@ -81,7 +82,7 @@ def in_the_making(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Ite
         if not may_come_of_loss(error):
             raise
         revoke([comm])
-        dead = _wait_for_names(comm, ranks)
+        dead = wait_for_names(comm, ranks)
         if not dead and not is_loss(error):
             raise
         who = f"{format_ranks(dead)} of {MPI.COMM_WORLD.size}" if dead else "a rank"
@@ -92,10 +93,12 @@ def in_the_making(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Ite
         _in_the_making.remove(one)
 
 
-def _wait_for_names(comm: MPI.Intracomm, ranks: tuple[int, ...]) -> tuple[int, ...]:
-    """Those of these ranks that have died: another rank may have revoked, which knows them earlier."""
-    end = time.monotonic() + NAMES
-    while not (dead := lost.intersection(ranks).union(find_lost(comm))) and time.monotonic() < end:
+def wait_for_names(comm: MPI.Intracomm, ranks: Sequence[int]) -> tuple[int, ...]:
+    """Those of these ranks of COMM_WORLD, members of a communicator, that have died; the guard knows more than MPI."""
+    start = time.monotonic()
+    while not (dead := lost.intersection(ranks).union(find_lost(comm))):
+        if time.monotonic() > start + (_NAMES if comm.Is_revoked() else _NEWS):
+            break
         time.sleep(1e-3)
     return tuple(sorted(dead))
 
