@@ -42,6 +42,11 @@ def settle():
     dc.barrier()
 
 
+def limit(seconds):
+    "DCOMP_TIMEOUT from here on: what comes before, compiling most of all, takes its time on a busy machine."
+    object.__setattr__(dc.COMM_WORLD._channel.settings, "timeout", seconds)
+
+
 dc.barrier()
 """
 
