@@ -49,7 +49,7 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
         raise TypeError("jit: cache must not be given; it is on. numba.njit compiles without one.")
     dispatcher: Any = numba.njit(**options)(function)
     if hasattr(dispatcher, "py_func"):  # else NUMBA_DISABLE_JIT is set, and it stays Python's
-        cache_together(dispatcher, _StampedCache)
+        cache_together(dispatcher, dispatcher.py_func, _StampedCache)
     return dispatcher
 
 

@@ -1,20 +1,16 @@
 """The one place where kernels meet numba."""
 
 import hashlib
-import pickle
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import sigutils
-from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import rtsys
 
-from ._node_cache import cache_together
+from ._node_cache import KernelCache, cache_together
 
 # Compiled code contains what it calls, also from other files: a cache entry is good for these very sources only.
 # numba by itself looks at the file of the outermost function alone.
@@ -31,9 +27,13 @@ def _cached(function: Callable, **options: Any) -> Any:
         dispatcher: Any = numba.njit(error_model="numpy", **options)(function)
     finally:
         config.DISABLE_JIT = disabled
-    if cache_together(dispatcher):  # else every process compiles for itself
-        dispatcher._cache._cache_file._source_stamp = _SOURCES
+    _cache(dispatcher, function)
     return dispatcher
+
+
+def _cache(compiler: Any, function: Callable) -> None:
+    if cache_together(compiler, function, KernelCache):  # else every process compiles for itself
+        compiler._cache._cache_file._source_stamp = _SOURCES
 
 
 def jit(function: Callable) -> Any:
@@ -55,24 +55,9 @@ def c_function(signature: Any, *, cached: bool = True) -> Callable:
     """Compile a C function, cached on disk like the kernels; its address is `.address`."""
 
     def compiled(function: Callable) -> CFunc:
-        def make() -> Any:
-            return CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
-
+        result: Any = CFunc(function, sigutils.normalize_signature(signature), {}, {"error_model": "numpy"})
         if cached:
-            for _ in range(2):  # a file is broken, as after a full disk: it is written anew
-                result = make()
-                try:
-                    result.enable_caching()
-                except RuntimeError:  # no place that can be written
-                    break
-                result._cache._cache_file._source_stamp = _SOURCES
-                try:
-                    result.compile()
-                    return result
-                except (OSError, EOFError, ValueError, pickle.UnpicklingError):
-                    with suppress(OSError):  # nor can it be written
-                        result._cache.flush()
-        result = make()
+            _cache(result, function)
         result.compile()
         return result
 
@@ -82,18 +67,12 @@ def c_function(signature: Any, *, cached: bool = True) -> Callable:
 def load_compiled(function: Any, signature: tuple) -> bool:
     """Have a kernel for arguments of these types as an earlier process compiled it; whether the cache has it.
 
-    `function.compile` does the same, but first imports what numba compiles with, which takes three times as long.
+    `function.compile` does the same, but compiles what the cache has not.
     """
-    if isinstance(function._cache, NullCache):
+    if not isinstance(function._cache, KernelCache):  # no place for one
         return False
     with global_compiler_lock:
-        rtsys.initialize(function.targetctx)  # names that compiled code refers to
-        try:
-            result = function._cache._load_overload(signature, function.targetctx)
-        except Exception:  # a file is broken, as after a full disk: it is written anew
-            with suppress(OSError):  # nor can it be written
-                function._cache.flush()
-            return False
+        result = function._cache.find(signature, function.targetctx)
         if result is None:
             return False
         function.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])

@@ -4,10 +4,12 @@ import fcntl
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 
 _PAUSE = 0.01  # seconds between two looks at the lock
 _lock: Any = None  # the open file, while this process has it
@@ -20,13 +22,25 @@ class NodeCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not _is_cached(sig):
             return None
-        found = super().load_overload(sig, target_context)
+        found = self.find(sig, target_context)
         if found is None:
             _wait_for_lock()
-            found = super().load_overload(sig, target_context)
+            found = self.find(sig, target_context)
             if found is not None:
                 _unlock()
         return found
+
+    def find(self, sig: Any, target_context: Any) -> Any:
+        """What the cache has for these types, without waiting; or None."""
+        try:
+            return self._load(sig, target_context)
+        except Exception:  # a file is broken, as after a full disk: it is written anew
+            with suppress(OSError):  # nor can it be written
+                self.flush()
+            return None
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        return super().load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if not _is_cached(sig):
@@ -36,28 +50,42 @@ class NodeCache(FunctionCache):
         _unlock()
 
 
+class KernelCache(NodeCache):
+    """The cache of a function that uses nothing of numba's own library beyond the language itself.
+
+    What numba compiles with is imported where something must be compiled; loading alone takes a third of the time.
+    """
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)  # names that compiled code refers to
+        return self._load_overload(sig, target_context)
+
+
 def _is_cached(sig: Any) -> bool:
     """Whether the types of the arguments mean the same in another process."""
     return all(getattr(kind, "is_cached", True) for kind in getattr(sig, "args", sig))
 
 
-def cache_together(dispatcher: Any, kind: type[NodeCache] = NodeCache) -> bool:
-    """Have what numba compiles for a function cached; whether there is a place for a cache that can be written."""
+def cache_together(compiler: Any, function: Callable, kind: type[NodeCache]) -> bool:
+    """Have cached what numba's `compiler` of `function`, a dispatcher or a C function's, makes of it.
+
+    False if there is no place for a cache that can be written.
+    """
     try:
-        dispatcher._cache = kind(dispatcher.py_func)
+        compiler._cache = kind(function)
     except RuntimeError:
         return False
-    compile_it = dispatcher.compile
+    compile_it = compiler.compile
 
-    def compiled(signature: Any) -> Any:
+    def compiled(*signature: Any) -> Any:
         depth = _depth
         try:
-            return compile_it(signature)
+            return compile_it(*signature)
         finally:
             while _depth > depth:  # it could not be compiled
                 _unlock()
 
-    dispatcher.compile = compiled
+    compiler.compile = compiled
     return True
 
 
