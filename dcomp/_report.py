@@ -134,7 +134,7 @@ def _position(state: RankState, wait: WaitState | None) -> str:
         calls = [f"waiting in {other.function} on {other.name} at {other.site}" for other in state.waits]
         if all(other.site != state.site for other in state.waits):
             calls.insert(0, f"at {state.site}")
-        where = "; ".join(calls)
+        where = "; ".join(dict.fromkeys(calls))  # a wait within a call that is inside MPI is known as both
     if wait is not None and wait.peers is None and _is_behind(state, wait):
         where += f"; has made {state.calls[wait.channel]} of {wait.call} collective calls on {wait.name}"
     return where

@@ -66,6 +66,11 @@ def test_report_folds_equal_lines():
     )
 
 
+def test_a_wait_in_a_call_that_is_inside_mpi_is_told_once():
+    state = RankState("n1", HERE, (wait(serial=1), wait(serial=2)), {1: 3})
+    assert _report.positions({0: state}) == "  rank 0: waiting in barrier on WORLD at p.py:7 in main"
+
+
 def test_report_when_all_have_come():
     states = {0: waits(), 1: waits()}
     assert _report.wait_report(wait(), states).startswith("barrier: all ranks have come, and the data is under way")
