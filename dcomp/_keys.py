@@ -82,8 +82,10 @@ def sort_keys(keys: np.ndarray, values: np.ndarray | None = None) -> tuple[np.nd
 
     if values is None and len(keys) >= _WORTH:
         spread, is_sorted = survey(keys)
+        if is_sorted:
+            return keys, None
         of_a_digit, of_numpy = _seconds_to_sort(keys.dtype)
-        if not is_sorted and of_numpy < spread.bit_length() / 8 * of_a_digit:
+        if of_numpy < spread.bit_length() / 8 * of_a_digit:
             keys.sort()
             return keys, None
     other, other_values = others(keys, values)
@@ -102,9 +104,9 @@ def _seconds_to_sort(dtype: np.dtype) -> tuple[float, float]:
 
     sample = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, _SAMPLE, dtype, endpoint=True)
     other = np.empty_like(sample)
-    return _least_seconds(lambda keys: radix_sort(keys, other), sample) / dtype.itemsize, _least_seconds(
-        np.ndarray.sort, sample
-    )
+    # With None said: numba compiles once more for an argument that is omitted.
+    of_radix_sort = _least_seconds(lambda keys: radix_sort(keys, other, None, None), sample)
+    return of_radix_sort / dtype.itemsize, _least_seconds(np.ndarray.sort, sample)
 
 
 def _least_seconds(sort: Callable[[np.ndarray], object], sample: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from ._jit import jit
 from ._limbs import MINUS_ZERO, OTHER, WORDS, add_number, add_product, bits_of, carry, deposit, root, rounded
-from ._vectors import use_long_vectors
+from ._vector_width import use_long_vectors
 
 __all__ = ["WORDS", "add_dot", "add_sum", "format_of", "root", "rounded", "zeros_for"]
 

@@ -21,7 +21,7 @@ from numba import carray
 
 from ._jit import jit, jit_inlined
 from ._memory import pointer_to
-from ._vectors import use_long_vectors
+from ._vector_width import use_long_vectors
 
 LANES = 16
 GROUP = 4 * LANES  # elements whose blocks are computed together

@@ -274,11 +274,11 @@ class Channel:
         if not losses.may_come_of_loss(error):
             return error
         if self.lost is None:
-            dead = losses.wait_for_names(self.sync, self.members)
-            if not dead and not self.sync.Is_revoked():
-                return error
-            lose_ranks(dead, in_thread=False)
+            # The channel of a node is given up for ranks of other nodes, too, and waits in vain for a name of its own.
+            lose_ranks(losses.wait_for_names(self.sync, self.members, lambda: self.lost is not None), in_thread=False)
         if self.lost is None:
+            if not self.sync.Is_revoked():
+                return error
             self._give_up((), in_thread=False)
         return self.failure(function)
 

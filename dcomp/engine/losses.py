@@ -7,7 +7,7 @@ in them inside of MPI (User Level Failure Mitigation, MPI-5 proposal).
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from mpi4py import MPI
@@ -93,11 +93,16 @@ def in_the_making(comm: MPI.Intracomm, name: str, ranks: tuple[int, ...]) -> Ite
         _in_the_making.remove(one)
 
 
-def wait_for_names(comm: MPI.Intracomm, ranks: Sequence[int]) -> tuple[int, ...]:
-    """Those of these ranks of COMM_WORLD, members of a communicator, that have died; the guard knows more than MPI."""
+def wait_for_names(
+    comm: MPI.Intracomm, ranks: Sequence[int], is_over: Callable[[], bool] = lambda: False
+) -> tuple[int, ...]:
+    """Those of these ranks of COMM_WORLD, members of a communicator, that have died; the guard knows more than MPI.
+
+    `is_over`: whether they are not wanted any more.
+    """
     start = time.monotonic()
     while not (dead := lost.intersection(ranks).union(find_lost(comm))):
-        if time.monotonic() > start + (_NAMES if comm.Is_revoked() else _NEWS):
+        if is_over() or time.monotonic() > start + (_NAMES if comm.Is_revoked() else _NEWS):
             break
         time.sleep(1e-3)
     return tuple(sorted(dead))

@@ -224,6 +224,32 @@ except dc.RankFailedError as error:
     job.assert_once(r"allreduce: rank 3 of 4, of \S+split\(1\), has died")
 
 
+def test_loss_on_another_node(tmp_path):
+    """Where ranks of one node meet, the dead is no member: that it is known ends the wait for its name."""
+    job = run(
+        tmp_path,
+        """
+from mpi4py import MPI
+
+channel = dc.COMM_WORLD.dup()._channel
+dc.barrier()  # until all have made it
+threading.Timer(0.2, channel._give_up, ([5], True)).start()  # the guard's news, after another rank has revoked
+channel.sync.Revoke()
+start = time.monotonic()
+try:
+    channel.sync.Barrier()
+except MPI.Exception as error:
+    known = channel.explain("barrier", error)
+assert isinstance(known, dc.RankFailedError) and known.ranks == (5,), known
+assert time.monotonic() < start + 5
+os.write(1, b"known\\n")
+""",
+        n=2,
+    )
+    assert job.returncode == 0, job.output
+    assert job.output.count("known") == 2, job.output
+
+
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)"])
 def test_uncaught_loss_ends_the_job(tmp_path, how):
     """As any exception does; so does a death that MPI does not notice, at once."""

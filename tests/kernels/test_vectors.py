@@ -1,11 +1,13 @@
 """Updates of vectors and dot products against NumPy, in more precision."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcomp.kernels import vectors
+from dcomp.kernels._vector_width import use_long_vectors
 
 DTYPES = [np.float32, np.float64, np.complex128]
 LENGTHS = [0, 1, 15, 16, 17, 31, 32, 33, 1023, 1024, 1025, 3000]
@@ -71,3 +73,19 @@ def test_nan_and_infinity_are_seen(bad, place):
     x[place] = bad
     np.testing.assert_equal(vectors.dot(x, np.ones(1057)), bad)
     np.testing.assert_equal(vectors.axpy_dot(np.zeros(1057), 1.0, x), bad)
+
+
+def test_long_vectors():
+    """LLVM is told of the function in which it is said."""
+
+    @numba.njit
+    def scale(x):
+        use_long_vectors()
+        for i in range(x.size):
+            x[i] *= 3.0
+
+    x = np.arange(100.0)
+    scale(x)
+    np.testing.assert_array_equal(x, 3 * np.arange(100.0))
+    (code,) = scale.inspect_llvm().values()
+    assert '"prefer-vector-width"="512"' in code

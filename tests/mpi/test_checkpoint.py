@@ -18,6 +18,7 @@ from parallel import all_raise, together
 
 import dcomp as dc
 from dcomp._checkpoint import files, manifest
+from dcomp._checkpoint.checkpoint import _Behind
 
 
 @pytest.fixture
@@ -222,15 +223,16 @@ def interrupt_its_wait() -> None:
     """Send SIGINT to the main thread once that waits for what is written behind it; elsewhere it would end the run."""
     main = threading.main_thread().ident
     assert main is not None
-    while True:
-        frame, names = sys._current_frames().get(main), []
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        frame, codes = sys._current_frames().get(main), []
         while frame is not None:
-            names.append(frame.f_code.co_qualname)
+            codes.append(frame.f_code)
             frame = frame.f_back
-        if names[0] == "Condition.wait" and "_Behind.join" in names:
+        if codes[0] is threading.Condition.wait.__code__ and _Behind.join.__code__ in codes:
+            signal.pthread_kill(main, signal.SIGINT)
             break
         time.sleep(1e-2)
-    signal.pthread_kill(main, signal.SIGINT)
 
 
 def wrong_states(rank: int) -> list[tuple]:

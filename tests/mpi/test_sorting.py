@@ -62,9 +62,11 @@ def check(comm, x: np.ndarray, seed: int = 0) -> None:
 
 @pytest.fixture
 def by_exchange(monkeypatch):
-    """Also few elements are exchanged, as many are."""
+    """Also few elements are exchanged, as many are, and sorted by NumPy on every other rank."""
     monkeypatch.setattr("dcomp._sorting._FEW", -1)
     monkeypatch.setattr("dcomp._statistics._FEW", -1)
+    monkeypatch.setattr("dcomp._keys._WORTH", 1)
+    monkeypatch.setattr("dcomp._keys._seconds_to_sort", lambda dtype: (1.0, 100.0 * (dc.rank % 2)))
 
 
 @pytest.mark.usefixtures("by_exchange")

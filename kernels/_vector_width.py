@@ -10,8 +10,8 @@ _LONG = '"prefer-vector-width"="512"'
 def use_long_vectors(typingctx):
     """Have the loops of this function, and of what is inlined in it, use the longest vectors of the processor.
 
-    On Intel's LLVM takes half of them, since the first processors with AVX-512 became slower with whole ones. Where
-    most of the work is arithmetic, whole ones take .7 to .8 of the time, measured on Emerald Rapids.
+    For Intel's, LLVM takes vectors of half that length, since the first processors with AVX-512 became slower with
+    whole ones. Where most of the work is arithmetic, whole ones take .7 to .8 of the time, measured on Emerald Rapids.
     """
 
     def generate(context, builder, signature, values):
