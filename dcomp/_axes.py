@@ -8,7 +8,7 @@ from ._buffers import as_array
 from ._checks import dtype_text, normalise_axis
 from ._communicator import Communicator
 from ._whole import agree, balance
-from ._world import world
+from ._world import or_world
 
 
 def redistribute(x: Any, old_axis: int, new_axis: int, *, comm: Communicator | None = None) -> np.ndarray:
@@ -41,7 +41,7 @@ def redistribute(x: Any, old_axis: int, new_axis: int, *, comm: Communicator | N
     --------
     of [[1 2] [3 4]], rank 0 [[1 2]], rank 1 [[3 4]], from axis 0 to 1  ->  rank 0 [[1] [3]], rank 1 [[2] [4]]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     array, old, new, fault = np.empty(0), 0, 0, None
     facts: dict[str, object] = {}
     try:

@@ -14,7 +14,7 @@ from ._draws import integer, real
 from ._errors import ShapeMismatchError
 from ._ops import MAX
 from ._whole import agree
-from ._world import world
+from ._world import or_world
 from .kernels import vectors
 
 Operator = Callable[[np.ndarray], np.ndarray]
@@ -95,7 +95,7 @@ def cg(
     --------
     ``x, iterations, residual, converged, reason = dc.linalg.cg(A, b, M="jacobi")``
     """
-    comm = comm or (A.comm if isinstance(A, CSR) else world())
+    comm = or_world(A.comm if comm is None and isinstance(A, CSR) else comm)
     problem: Any = None
     most, fault, facts = None, None, {}
     try:

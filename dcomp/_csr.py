@@ -14,7 +14,7 @@ from ._errors import ShapeMismatchError
 from ._layout import block_counts
 from ._ops import MAX
 from ._whole import agree, agree_on_total
-from ._world import world
+from ._world import or_world
 from .engine.neighbours import Block
 from .kernels import sparse
 
@@ -97,7 +97,7 @@ class CSR:
     def __init__(
         self, indptr: Any, indices: Any, data: Any, shape: Sequence[int], *, comm: Communicator | None = None
     ) -> None:
-        self.comm = comm = comm or world()
+        self.comm = comm = or_world(comm)
         part: Any = None
         fault = None
         try:
@@ -122,7 +122,7 @@ class CSR:
         ------
         TypeError     On every rank, if it is no such thing on one.
         """
-        comm = comm or world()
+        comm = or_world(comm)
         parts: Any = None
         n, columns, fault = 0, 0, None
         try:

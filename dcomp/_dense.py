@@ -13,7 +13,7 @@ from ._communicator import Communicator
 from ._errors import ShapeMismatchError
 from ._layout import displacements
 from ._whole import agree
-from ._world import world
+from ._world import or_world
 
 _PIECE = 1 << 25  # bytes of b that a rank has at a time
 _ROWS = 1024  # of a product that is added to the result
@@ -56,7 +56,7 @@ def matmul(a: Any, b: Any, *, comm: Communicator | None = None) -> np.ndarray:
     --------
     a of rank 0 [[1 2]], rank 1 [[3 4]]; b of rank 0 [[1 0]], rank 1 [[0 1]]  ->  rank 0 [[1 2]], rank 1 [[3 4]]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     left = right = np.empty((0, 0))
     fault, facts = None, {}
     try:
@@ -145,7 +145,7 @@ def qr(a: Any, *, comm: Communicator | None = None) -> QR:
     --------
     rank 0 [[3]], rank 1 [[-4]]  ->  q of rank 0 [[0.6]], of rank 1 [[-0.8]]; r of both [[5]]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     array = _agreed("qr", a, comm)
     q, top, r = _factorize(comm, array)
     return QR(q @ top, comm.bcast(r if comm.rank == 0 else None))
@@ -185,7 +185,7 @@ def svd(a: Any, *, comm: Communicator | None = None) -> SVD:
     --------
     rank 0 [[3]], rank 1 [[4]]  ->  s of both [5]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     array = _agreed("svd", a, comm)
     q, top, r = _factorize(comm, array)
     u = s = vh = None

@@ -9,7 +9,7 @@ from . import _njit
 from ._communicator import Communicator
 from ._ops import SUM
 from ._point_to_point import ANY_SOURCE, ANY_TAG, Envelope
-from ._world import world
+from ._world import or_world
 from .engine.plans import Plan
 from .engine.requests import Request, wait_all
 
@@ -27,17 +27,17 @@ def _documented(function: _F) -> _F:
 
 def block(n: int, *, comm: Communicator | None = None) -> slice:
     """This rank's part of ``range(n)``, as `scatter` cuts it."""
-    return (comm or world()).block(n)
+    return or_world(comm).block(n)
 
 
 @_documented
 def stop_requested(*, comm: Communicator | None = None) -> bool:
-    return (comm or world()).stop_requested()
+    return or_world(comm).stop_requested()
 
 
 @_documented
 def time_left(*, comm: Communicator | None = None) -> float:
-    return (comm or world()).time_left()
+    return or_world(comm).time_left()
 
 
 # Blocking
@@ -45,12 +45,12 @@ def time_left(*, comm: Communicator | None = None) -> float:
 
 @_documented
 def barrier(*, comm: Communicator | None = None) -> None:
-    return (comm or world()).barrier()
+    return or_world(comm).barrier()
 
 
 @_documented
 def bcast(x: Any = None, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).bcast(x, root=root, out=out)
+    return or_world(comm).bcast(x, root=root, out=out)
 
 
 @_documented
@@ -63,19 +63,19 @@ def scatter(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Any:
-    return (comm or world()).scatter(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).scatter(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def gather(
     x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None, comm: Communicator | None = None
 ) -> Any:
-    return (comm or world()).gather(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).gather(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def allgather(x: Any, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).allgather(x, axis=axis, counts=counts, out=out)
+    return or_world(comm).allgather(x, axis=axis, counts=counts, out=out)
 
 
 @_documented
@@ -89,41 +89,41 @@ def alltoall(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Any:
-    return (comm or world()).alltoall(
+    return or_world(comm).alltoall(
         x, split_axis=split_axis, concat_axis=concat_axis, send_counts=send_counts, recv_counts=recv_counts, out=out
     )
 
 
 @_documented
 def reduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).reduce(x, op, root=root, out=out)
+    return or_world(comm).reduce(x, op, root=root, out=out)
 
 
 @_documented
 def allreduce(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).allreduce(x, op, out=out)
+    return or_world(comm).allreduce(x, op, out=out)
 
 
 @_documented
 def reduce_scatter(
     x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None
 ) -> Any:
-    return (comm or world()).reduce_scatter(x, op, axis=axis, counts=counts, out=out)
+    return or_world(comm).reduce_scatter(x, op, axis=axis, counts=counts, out=out)
 
 
 @_documented
 def scan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).scan(x, op, out=out)
+    return or_world(comm).scan(x, op, out=out)
 
 
 @_documented
 def exscan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Any:
-    return (comm or world()).exscan(x, op, out=out)
+    return or_world(comm).exscan(x, op, out=out)
 
 
 def _combine(x: Any, function: str, told: str, *, comm: Communicator | None = None) -> Any:
     """`Communicator._combine`, for compiled code where no communicator is named."""
-    return (comm or world())._combine(x, function, told)
+    return or_world(comm)._combine(x, function, told)
 
 
 # Non-blocking
@@ -131,12 +131,12 @@ def _combine(x: Any, function: str, told: str, *, comm: Communicator | None = No
 
 @_documented
 def ibarrier(*, comm: Communicator | None = None) -> Request:
-    return (comm or world()).ibarrier()
+    return or_world(comm).ibarrier()
 
 
 @_documented
 def ibcast(x: Any = None, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Request:
-    return (comm or world()).ibcast(x, root=root, out=out)
+    return or_world(comm).ibcast(x, root=root, out=out)
 
 
 @_documented
@@ -149,21 +149,21 @@ def iscatter(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Request:
-    return (comm or world()).iscatter(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).iscatter(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def igather(
     x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None, comm: Communicator | None = None
 ) -> Request:
-    return (comm or world()).igather(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).igather(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def iallgather(
     x: Any, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None
 ) -> Request:
-    return (comm or world()).iallgather(x, axis=axis, counts=counts, out=out)
+    return or_world(comm).iallgather(x, axis=axis, counts=counts, out=out)
 
 
 @_documented
@@ -177,36 +177,36 @@ def ialltoall(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Request:
-    return (comm or world()).ialltoall(
+    return or_world(comm).ialltoall(
         x, split_axis=split_axis, concat_axis=concat_axis, send_counts=send_counts, recv_counts=recv_counts, out=out
     )
 
 
 @_documented
 def ireduce(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Request:
-    return (comm or world()).ireduce(x, op, root=root, out=out)
+    return or_world(comm).ireduce(x, op, root=root, out=out)
 
 
 @_documented
 def iallreduce(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Request:
-    return (comm or world()).iallreduce(x, op, out=out)
+    return or_world(comm).iallreduce(x, op, out=out)
 
 
 @_documented
 def ireduce_scatter(
     x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None
 ) -> Request:
-    return (comm or world()).ireduce_scatter(x, op, axis=axis, counts=counts, out=out)
+    return or_world(comm).ireduce_scatter(x, op, axis=axis, counts=counts, out=out)
 
 
 @_documented
 def iscan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Request:
-    return (comm or world()).iscan(x, op, out=out)
+    return or_world(comm).iscan(x, op, out=out)
 
 
 @_documented
 def iexscan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Request:
-    return (comm or world()).iexscan(x, op, out=out)
+    return or_world(comm).iexscan(x, op, out=out)
 
 
 # Persistent
@@ -214,12 +214,12 @@ def iexscan(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None
 
 @_documented
 def barrier_init(*, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).barrier_init()
+    return or_world(comm).barrier_init()
 
 
 @_documented
 def bcast_init(x: Any = None, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).bcast_init(x, root=root, out=out)
+    return or_world(comm).bcast_init(x, root=root, out=out)
 
 
 @_documented
@@ -232,21 +232,21 @@ def scatter_init(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Plan:
-    return (comm or world()).scatter_init(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).scatter_init(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def gather_init(
     x: Any, *, axis: int = 0, counts: Any = None, root: int = 0, out: Any = None, comm: Communicator | None = None
 ) -> Plan:
-    return (comm or world()).gather_init(x, axis=axis, counts=counts, root=root, out=out)
+    return or_world(comm).gather_init(x, axis=axis, counts=counts, root=root, out=out)
 
 
 @_documented
 def allgather_init(
     x: Any, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None
 ) -> Plan:
-    return (comm or world()).allgather_init(x, axis=axis, counts=counts, out=out)
+    return or_world(comm).allgather_init(x, axis=axis, counts=counts, out=out)
 
 
 @_documented
@@ -260,36 +260,36 @@ def alltoall_init(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Plan:
-    return (comm or world()).alltoall_init(
+    return or_world(comm).alltoall_init(
         x, split_axis=split_axis, concat_axis=concat_axis, send_counts=send_counts, recv_counts=recv_counts, out=out
     )
 
 
 @_documented
 def reduce_init(x: Any, op: Any = SUM, *, root: int = 0, out: Any = None, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).reduce_init(x, op, root=root, out=out)
+    return or_world(comm).reduce_init(x, op, root=root, out=out)
 
 
 @_documented
 def allreduce_init(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).allreduce_init(x, op, out=out)
+    return or_world(comm).allreduce_init(x, op, out=out)
 
 
 @_documented
 def reduce_scatter_init(
     x: Any, op: Any = SUM, *, axis: int = 0, counts: Any = None, out: Any = None, comm: Communicator | None = None
 ) -> Plan:
-    return (comm or world()).reduce_scatter_init(x, op, axis=axis, counts=counts, out=out)
+    return or_world(comm).reduce_scatter_init(x, op, axis=axis, counts=counts, out=out)
 
 
 @_documented
 def scan_init(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).scan_init(x, op, out=out)
+    return or_world(comm).scan_init(x, op, out=out)
 
 
 @_documented
 def exscan_init(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | None = None) -> Plan:
-    return (comm or world()).exscan_init(x, op, out=out)
+    return or_world(comm).exscan_init(x, op, out=out)
 
 
 # Messages
@@ -297,26 +297,26 @@ def exscan_init(x: Any, op: Any = SUM, *, out: Any = None, comm: Communicator | 
 
 @_documented
 def send(x: Any, dest: int | None, *, tag: int = 0, comm: Communicator | None = None) -> None:
-    return (comm or world()).send(x, dest, tag=tag)
+    return or_world(comm).send(x, dest, tag=tag)
 
 
 @_documented
 def isend(x: Any, dest: int | None, *, tag: int = 0, comm: Communicator | None = None) -> Request:
-    return (comm or world()).isend(x, dest, tag=tag)
+    return or_world(comm).isend(x, dest, tag=tag)
 
 
 @_documented
 def recv(
     source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None, comm: Communicator | None = None
 ) -> Any:
-    return (comm or world()).recv(source, tag=tag, out=out)
+    return or_world(comm).recv(source, tag=tag, out=out)
 
 
 @_documented
 def irecv(
     source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, out: Any = None, comm: Communicator | None = None
 ) -> Request:
-    return (comm or world()).irecv(source, tag=tag, out=out)
+    return or_world(comm).irecv(source, tag=tag, out=out)
 
 
 @_documented
@@ -330,27 +330,27 @@ def sendrecv(
     out: Any = None,
     comm: Communicator | None = None,
 ) -> Any:
-    return (comm or world()).sendrecv(x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
+    return or_world(comm).sendrecv(x, dest, source, sendtag=sendtag, recvtag=recvtag, out=out)
 
 
 @_documented
 def probe(source: int = ANY_SOURCE, *, tag: int = ANY_TAG, comm: Communicator | None = None) -> Envelope:
-    return (comm or world()).probe(source, tag=tag)
+    return or_world(comm).probe(source, tag=tag)
 
 
 @_documented
 def exchange(parts: Mapping[int, Any], *, comm: Communicator | None = None) -> dict[int, Any]:
-    return (comm or world()).exchange(parts)
+    return or_world(comm).exchange(parts)
 
 
 @_documented
 def send_object(x: Any, dest: int | None, *, tag: int = 0, comm: Communicator | None = None) -> None:
-    return (comm or world()).send_object(x, dest, tag=tag)
+    return or_world(comm).send_object(x, dest, tag=tag)
 
 
 @_documented
 def recv_object(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, comm: Communicator | None = None) -> Any:
-    return (comm or world()).recv_object(source, tag=tag)
+    return or_world(comm).recv_object(source, tag=tag)
 
 
 # Python objects
@@ -358,22 +358,22 @@ def recv_object(source: int | None = ANY_SOURCE, *, tag: int = ANY_TAG, comm: Co
 
 @_documented
 def bcast_object(x: Any = None, *, root: int = 0, comm: Communicator | None = None) -> Any:
-    return (comm or world()).bcast_object(x, root=root)
+    return or_world(comm).bcast_object(x, root=root)
 
 
 @_documented
 def scatter_object(x: Any = None, *, root: int = 0, comm: Communicator | None = None) -> Any:
-    return (comm or world()).scatter_object(x, root=root)
+    return or_world(comm).scatter_object(x, root=root)
 
 
 @_documented
 def gather_object(x: Any, *, root: int = 0, comm: Communicator | None = None) -> list | None:
-    return (comm or world()).gather_object(x, root=root)
+    return or_world(comm).gather_object(x, root=root)
 
 
 @_documented
 def allgather_object(x: Any, *, comm: Communicator | None = None) -> list:
-    return (comm or world()).allgather_object(x)
+    return or_world(comm).allgather_object(x)
 
 
 if "numba" in sys.modules:  # else numba will ask, by its entry point

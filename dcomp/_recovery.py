@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from ._communicator import Communicator
 from ._errors import RankFailedError
-from ._world import world
+from ._world import or_world
 from .engine import losses
 
 _Result = TypeVar("_Result")
@@ -47,7 +47,7 @@ def recover(run: Callable[[Communicator], _Result], *, comm: Communicator | None
     ...     return comm.allreduce(1)
     >>> dc.recover(run)     # doctest: +SKIP
     """
-    comm = comm or world()
+    comm = or_world(comm)
     if not losses.is_tolerant:
         return run(comm)
     while True:

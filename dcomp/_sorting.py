@@ -17,7 +17,7 @@ from ._draws import flag
 from ._keys import check_ordered, from_keys, is_plain, others, sort_keys, to_keys, words_of
 from ._layout import block_slice
 from ._whole import agree_on_total, balance, cut_sorted, exchange_blocks
-from ._world import world
+from ._world import or_world
 
 _FEW = 2**13  # elements of all ranks: to sort them all takes less time than to find out who gets which
 
@@ -78,7 +78,7 @@ def sort(
     --------
     rank 0 [5 1 4], rank 1 [2 3]  ->  rank 0 [1 2 3], rank 1 [4 5]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     x, axis, names, total = _checked(comm, "sort", x, axis, key, stable=stable)
     if axis > 0:
         return np.sort(x, axis=axis, kind="stable" if stable else None)
@@ -123,7 +123,7 @@ def argsort(x: Any, *, axis: int = 0, comm: Communicator | None = None) -> np.nd
     --------
     rank 0 [5 1 4], rank 1 [2 3]  ->  rank 0 [1 3 4], rank 1 [2 0]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     x, axis, _, total = _checked(comm, "argsort", x, axis, None, stable=True)
     if axis > 0:
         return np.argsort(x, axis=axis, kind="stable")
@@ -167,7 +167,7 @@ def unique(x: Any, *, return_counts: bool = False, comm: Communicator | None = N
     --------
     rank 0 [5 1 5], rank 1 [1 3]  ->  rank 0 [1 3], rank 1 [5]
     """
-    comm = comm or world()
+    comm = or_world(comm)
     x, _, _, total = _checked(comm, "unique", x, None, None, return_counts=return_counts)
     x = x.reshape(-1)
     whole = _gather_few(comm, total, x)

@@ -13,7 +13,7 @@ from ._communicator import Communicator
 from ._keys import from_keys, sort_keys, to_keys
 from ._ops import MIN
 from ._whole import agree_on_total, nth_keys
-from ._world import world
+from ._world import or_world
 
 _BITS = 16  # of keys, counted in one pass
 _ROUNDS = 4  # so often: 64 bits
@@ -95,7 +95,7 @@ def quantile(x: Any, q: Any, *, method: str = "linear", comm: Communicator | Non
     --------
     rank 0 [5 1 4], rank 1 [2 3]; quantile(x, 0.25)  ->  both 2.0
     """
-    comm = comm or world()
+    comm = or_world(comm)
     fault, array, fractions, facts = None, np.empty(0), np.empty(0), {}
     is_plain = type(q) in (int, float)  # as in NumPy, such a one leaves the dtype of x as it is
     try:
@@ -156,7 +156,7 @@ def median(x: Any, *, comm: Communicator | None = None) -> Any:
     --------
     rank 0 [5 1 4], rank 1 [2 3]  ->  both 3.0
     """
-    comm = comm or world()
+    comm = or_world(comm)
     fault, array = None, np.empty(0)
     try:
         array = _numbers(x, "median", "biuf")
@@ -204,7 +204,7 @@ def histogram(
     --------
     rank 0 [5 1 4], rank 1 [2 3]; histogram(x, 2)  ->  both ([2 3], [1. 3. 5.])
     """
-    comm = comm or world()
+    comm = or_world(comm)
     fault, array, given, facts = None, np.empty(0), np.empty(0), {}
     try:
         array = _numbers(x, "histogram", "biuf").reshape(-1)

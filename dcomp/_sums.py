@@ -17,7 +17,7 @@ from ._communicator import Communicator
 from ._draws import flag
 from ._errors import ShapeMismatchError
 from ._functions import _combine
-from ._world import world
+from ._world import or_world
 
 _PIECE = 1 << 14  # elements that are converted at a time, so that they stay in the cache
 _EXACT = {np.dtype(code) for code in ("f2", "f4", "f8", "c8", "c16")}
@@ -68,7 +68,7 @@ def sum(x: Any, *, reproducible: bool = False, comm: Communicator | None = None)
     --------
     rank 0 [1e16 1], rank 1 [-1e16], reproducible  ->  both 1.0
     """
-    comm = comm or world()
+    comm = or_world(comm)
     try:
         array = _checked("sum", "x", x, reproducible)
     except (TypeError, ValueError) as fault:
@@ -119,7 +119,7 @@ def dot(x: Any, y: Any, *, reproducible: bool = False, comm: Communicator | None
     --------
     rank 0 [1 2] [3 4], rank 1 [5] [6]  ->  both 41
     """
-    comm = comm or world()
+    comm = or_world(comm)
     try:
         left, right = _checked("dot", "x", x, reproducible), _checked("dot", "y", y, reproducible)
         left, right = _alike(left, right)
@@ -173,7 +173,7 @@ def norm(x: Any, *, reproducible: bool = False, comm: Communicator | None = None
     --------
     rank 0 [3], rank 1 [4]  ->  both 5.0
     """
-    comm = comm or world()
+    comm = or_world(comm)
     try:
         array = _checked("norm", "x", x, reproducible)
     except (TypeError, ValueError) as fault:

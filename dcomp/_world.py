@@ -32,6 +32,21 @@ def world() -> Communicator:
     return _world
 
 
+def or_world(comm: Communicator | None) -> Communicator:
+    """The communicator that a call names; None: all ranks of the job.
+
+    Raises
+    ------
+    TypeError     If it is another object, such as a communicator of mpi4py's, whose methods check nothing.
+    """
+    if comm is None:
+        return world() if _world is None else _world
+    if isinstance(comm, Communicator):
+        return comm
+    wrap = "; dc.Communicator(comm) makes one of it" if isinstance(comm, MPI.Intracomm) else ""
+    raise TypeError(f"comm must be a communicator of dcomp's, or None, which means COMM_WORLD; got {comm!r}{wrap}.")
+
+
 def _start_or_end() -> Communicator:
     """Set up the job; where a death does not end it, end it if one has died meanwhile, for the others wait."""
     try:

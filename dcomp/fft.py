@@ -17,7 +17,7 @@ from ._buffers import as_array
 from ._checks import dtype_text, normalise_axis
 from ._communicator import Communicator
 from ._whole import agree
-from ._world import world
+from ._world import or_world
 from ._world_map import threads
 
 __all__ = ["fftn", "ifftn", "irfftn", "rfftn"]
@@ -146,7 +146,7 @@ class _Transform:
         self, function: str, x: Any, axes: Any, norm: Any, axis: Any, out_axis: Any, comm: Any, *,
         is_real: bool = False, n: Any = None,
     ) -> None:  # fmt: skip
-        self._comm: Communicator = comm or world()
+        self._comm: Communicator = or_world(comm)
         fault: Exception | None = None
         facts: dict[str, object] = {}
         try:

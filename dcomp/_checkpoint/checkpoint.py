@@ -15,7 +15,7 @@ from .._communicator import Communicator
 from .._draws import flag, integer
 from .._errors import CheckpointError, UsageError
 from .._whole import agree
-from .._world import world
+from .._world import or_world
 from .folder import Folder, Saved
 from .manifest import digest
 from .restoring import Gone, Restoring, list_steps
@@ -68,7 +68,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike, *, keep: int = 2, comm: Communicator | None = None) -> None:
-        self.comm = comm or world()
+        self.comm = or_world(comm)
         fault: Exception | None = None
         place, count = "", 0
         try:

@@ -1,6 +1,7 @@
 """How communicators are made of communicators, and what they say of themselves."""
 
 import gc
+import inspect
 import os
 
 import numpy as np
@@ -178,6 +179,29 @@ def test_wrap_keeps_the_error_handler_of_what_it_wraps(world):
 def test_wrap_something_else(what):
     with all_raise(TypeError, "Communicator: mpi_comm must be an mpi4py intracommunicator"):
         dc.Communicator(what)
+
+
+def _take_comm() -> list:
+    """All that is public and takes `comm`."""
+    found = []
+    for part in dc, dc.fft, dc.linalg:
+        for one in (getattr(part, name) for name in part.__all__):
+            made = one.__init__ if isinstance(one, type) else one
+            if inspect.isfunction(made) and "comm" in inspect.signature(made).parameters:
+                found.append(one)
+    return found
+
+
+@pytest.mark.parametrize("function", _take_comm(), ids=lambda one: one.__qualname__)
+def test_comm_is_none_of_dcomps(function):
+    """What is false is not taken for an omitted one, nor has mpi4py's communicator methods that would be called."""
+    asked = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
+    arguments = ["x" for one in asked if one.kind is one.POSITIONAL_OR_KEYWORD]
+    for other in (0, False, "", MPI.COMM_NULL):
+        with all_raise(TypeError, "comm must be a communicator of dcomp's, or None, which means COMM_WORLD; got"):
+            function(*arguments, comm=other)
+    with all_raise(TypeError, r"got <mpi4py.MPI.Intracomm object at \w+>; dc.Communicator\(comm\) makes one of it"):
+        function(*arguments, comm=MPI.COMM_WORLD)
 
 
 def test_wrap_nothing():
