@@ -30,6 +30,7 @@ class Site(NamedTuple):
     scalar: str | None  # dtype of x, if that is a number: Python's have another
     ndim: int  # of x
     result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
+    arrives: bool  # whether what it must be is known only where it is used
 
 
 MESSAGES = ("send", "recv", "sendrecv")
@@ -102,6 +103,27 @@ class Bridge(Stamped):
         return NotImplemented
 
 
+class Arrived(NamedTuple):
+    """What compiled code holds of a call that did not tell what it must be."""
+
+    site: Site
+    value: Any
+
+
+class Expected(Stamped):
+    """What it must be where it is used; the content is the dtype and the dimensions, as in a `Site`."""
+
+    def take(self, arrived: Arrived) -> Any:
+        """The result of the call.
+
+        Raises
+        ------
+        TypeError     If it is something else.
+        """
+        _check_result(arrived.site._replace(result=self.content), arrived.value)
+        return arrived.value
+
+
 def _comm(this: Any) -> Any:
     """What a call is made of: COMM_WORLD where compiled code names nothing."""
     return dcomp.COMM_WORLD if this is None else this
@@ -119,6 +141,8 @@ def _call(site: Site, slot: int, this: Any, values: tuple) -> Any:
     result = _at(site.file, site.line, site.function)(getattr(owner, site.name), given)
     if site.name == "wait_all":
         return tuple(result)
+    if site.arrives:
+        return Arrived(site, result)
     _check_result(site, result)
     if slot and owner._inline is not None:
         if site.name in MESSAGES:

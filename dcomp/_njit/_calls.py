@@ -14,12 +14,16 @@ from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Sig
 from numba.core.typing.templates import signature as signature_of
 from numba.np import numpy_support
 
+from . import _arrived  # noqa: F401
 from ._bridge import Bridge, Reraised, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._inline_messages import Message, can_be_message
 from ._objects import (
     CALL_OF_PLAN,
     KNOWN,
+    NUMBERS,
+    SINGLE,
+    ArrivedType,
     CartType,
     CommunicatorType,
     GeneratorType,
@@ -28,7 +32,7 @@ from ._objects import (
     leave_if,
     omitted,
 )
-from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, NUMBERS, Given, Rule, bare_of, place, result_of
+from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, Given, Rule, bare_of, place, result_of
 from ._single import draw, is_single
 from ._stopping import ask
 
@@ -158,11 +162,12 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     array = None
     if isinstance(bare, types.Array):
         array = numpy_support.as_dtype(bare.dtype), bare.ndim
-    elif isinstance(bare, (*NUMBERS, types.NPDatetime, types.NPTimedelta)) and ("x" in given or name in _DELIVER):
+    elif isinstance(bare, SINGLE) and ("x" in given or name in _DELIVER):
         array = numpy_support.as_dtype(bare), -1
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
-    site = Bridge(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array))
+    arrives = isinstance(result, ArrivedType)
+    site = Bridge(Site(file, line, function, name, tuple(given), scalar, getattr(x, "ndim", 0), array, arrives))
 
     if name == "stop_requested":
         return ask(context, builder, this, partial(_made_by_python, context, builder, site, this))

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.np.arrayobj import _empty_nd_impl, make_array
 
 from ..kernels import words as w
-from ._objects import CommunicatorType, OpType, reduction
+from ._objects import ArrivedType, CommunicatorType, OpType, reduction
 from ._rules import bare_of
 
 _OF_NUMBERS = {"allreduce", "scan", "exscan", "reduce"}
@@ -261,7 +261,11 @@ def load(builder: Any, address: Any, offset: int) -> Any:
 
 def can_be_inline(name: str, result: types.Type, this: tuple, given: dict) -> bool:
     """Whether the types of a call allow it."""
-    if name not in _NAMES or not (this[0] is types.none or isinstance(this[0], CommunicatorType)):
+    if (
+        name not in _NAMES
+        or isinstance(result, ArrivedType)
+        or not (this[0] is types.none or isinstance(this[0], CommunicatorType))
+    ):
         return False
     kinds = {argument: kind for argument, (kind, _) in given.items()}
     if not kinds.keys() <= {"x", "out", *_TEXTS, *_COMPARED} or not isinstance(kinds.get("op", reduction), OpType):

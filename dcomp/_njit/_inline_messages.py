@@ -10,8 +10,8 @@ from numba.np.arrayobj import make_array
 
 from ..kernels import words as w
 from ._inline import Attempt, all_of
-from ._objects import CommunicatorType
-from ._rules import NUMBERS, bare_of
+from ._objects import NUMBERS, CommunicatorType
+from ._rules import bare_of
 
 _WORD = ir.IntType(64)
 _FUNCTIONS = {"send": w.RECORD_SEND, "recv": w.RECORD_RECEIVE, "sendrecv": w.RECORD_SWAP}

@@ -89,6 +89,21 @@ class GeneratorType(Held):
         super().__init__("dcomp.random.Generator")
 
 
+class ArrivedType(Held):
+    """What a call returns whose arguments do not tell the dtype: it becomes what it is where it is used as one.
+
+    From ``f(x if here else None)`` Python may make two calls, one for each branch, and a program may as well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("dcomp: what arrives, of a dtype that is not told")
+
+    def unify(self, typingctx: Any, other: types.Type) -> types.Type | None:
+        """What it is if another branch has an array or a number."""
+        bare = other.type if isinstance(other, types.Optional) else other
+        return types.unliteral(other) if isinstance(bare, (types.Array, *SINGLE)) else None
+
+
 class OmittedType(types.Opaque):
     """What a call does not give: Python knows the default."""
 
@@ -96,15 +111,18 @@ class OmittedType(types.Opaque):
         super().__init__("dcomp.omitted")
 
 
+NUMBERS = (types.Integer, types.Float, types.Complex, types.Boolean)
+SINGLE = (*NUMBERS, types.NPDatetime, types.NPTimedelta)
 KNOWN = ("rank", "size")  # of a communicator, in compiled code itself
 
 omitted = OmittedType()
-communicator, reduction, generator = CommunicatorType(), OpType(), GeneratorType()
+communicator, reduction, generator, arrived = CommunicatorType(), OpType(), GeneratorType(), ArrivedType()
 
 
 @register_model(OpType)
 @register_model(RequestType)
 @register_model(PlanType)
+@register_model(ArrivedType)
 class _HeldModel(models.StructModel):
     def __init__(self, manager: Any, of: Any) -> None:
         members = [("owner", types.MemInfoPointer(types.voidptr)), ("object", types.voidptr)]

@@ -8,10 +8,7 @@ from typing import Any
 from numba import types
 from numba.core.typeinfer import CallConstraint, GetAttrConstraint
 
-from ._objects import KNOWN, CartType, CommunicatorType, OpType, PlanType, RequestType, communicator
-
-NUMBERS = (types.Integer, types.Float, types.Complex, types.Boolean)
-_SINGLE = (*NUMBERS, types.NPDatetime, types.NPTimedelta)
+from ._objects import KNOWN, SINGLE, CartType, CommunicatorType, OpType, PlanType, RequestType, arrived, communicator
 
 Rule = Callable[[str, "Given"], types.Type]
 FUNCTIONS: dict[str, Rule] = {}  # of these all but `wait_all` are methods of communicators, too
@@ -118,6 +115,8 @@ def _joined_on_root(name: str, given: Given) -> types.Type:
 def _from_root(name: str, given: Given) -> types.Type:
     out, x = bare_of(given["out"]), bare_of(given["x"])
     like = x if x is not types.none else out
+    if like is types.none and name in ("bcast", "scatter"):
+        return arrived
     if like is types.none:
         raise TypeError(
             f"{name}: where no x is passed, compiled code must be given an out, to know the dtype and the number of "
@@ -382,7 +381,7 @@ def _new(x: Any) -> types.Type:
 
 def _check_array(name: str, of: types.Type, argument: str) -> None:
     element = _element(of)
-    is_known = isinstance(element, _SINGLE) or (isinstance(of, types.Array) and isinstance(element, types.Record))
+    is_known = isinstance(element, SINGLE) or (isinstance(of, types.Array) and isinstance(element, types.Record))
     if not is_known or element == types.float16:
         raise TypeError(
             f"{name}: {argument} must be an array of numbers (but float16), bool, dates, time spans or records, or one "

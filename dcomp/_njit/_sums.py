@@ -14,8 +14,8 @@ from numba.extending import overload, register_jitable
 from numba.np import numpy_support
 
 from ..kernels import exact
-from ._objects import CommunicatorType
-from ._rules import NUMBERS, bare_of, place
+from ._objects import NUMBERS, CommunicatorType
+from ._rules import bare_of, place
 
 _WORDS = exact.WORDS
 _PIECE = 1 << 14  # numbers that are converted at a time

@@ -22,6 +22,26 @@ def scatter(comm, x, op, axis, root):
 
 
 @numba.njit(cache=True)
+def bcast_in_branches(comm, x, root):
+    """As most versions of Python make it of `bcast` above: two calls, of which one does not tell the dtype."""
+    if comm.rank == root:
+        return comm.bcast(x, root=root)
+    return comm.bcast(root=root)
+
+
+@numba.njit(cache=True)
+def scatter_in_branches(comm, x, root):
+    part = None  # so that it is an array or None
+    if x[0] == x[0]:
+        if comm.rank == root:
+            part = comm.scatter(x, root=root)
+        else:
+            part = comm.scatter(None, root=root)
+    comm.bcast(x, root=root) if comm.rank == root else comm.bcast(root=root)  # of no interest
+    return part
+
+
+@numba.njit(cache=True)
 def gather(comm, x, op, axis, root):
     return comm.gather(x, axis=axis, root=root)
 

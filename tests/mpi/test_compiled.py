@@ -66,6 +66,59 @@ def test_every_reduction(world, op):
         assert_same(made("allreduce", world, case), case.expected[world.rank])
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(7.0),
+        np.arange(5000, dtype="i4"),
+        np.array(3j),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(6, dtype="i2")[::2],
+        np.arange(3).astype("M8[s]"),
+        np.zeros(3, PADDED),
+        2.5,
+        7,
+        True,
+        np.datetime64(3, "s"),
+    ],
+    ids=repr,
+)
+def test_what_arrives_where_nothing_tells_its_dtype(world, x):
+    root = world.size - 1
+    with together():
+        kept = [compiled.bcast_in_branches(world, x, root) for _ in range(3)]
+        assert numba.njit(lambda comm, x: comm.bcast(x) if comm.rank == 0 else comm.bcast())(world, x) is not None
+        for one in kept:
+            assert type(one) is type(x)
+            np.testing.assert_array_equal(one, x)
+            assert getattr(one, "dtype", None) == getattr(x, "dtype", None)
+
+
+@pytest.mark.parametrize("length", [9, 40000])
+def test_a_part_that_arrives(world, length):
+    x = values((6, 1), (length * world.size,), "f8")
+    with together():
+        kept = [compiled.scatter_in_branches(world, x + i, 0) for i in range(3)]
+        for i, one in enumerate(kept):
+            assert_same(one, (x + i)[world.block(len(x))])
+
+
+def test_what_arrives_is_something_else(world):
+    wrong = [np.ones(3, "f4"), np.ones((3, 1)), 1.0]
+    for x in wrong:
+        with together():
+            if world.rank:
+                with pytest.raises(
+                    TypeError, match=r"bcast: x must have the dtype .*\(at .*compiled.py:\d+ in bcast_in_"
+                ):
+                    compiled.bcast_in_branches(world, x, 0)
+            else:
+                compiled.bcast_in_branches(world, np.ones(3), 0)
+    with together():
+        arrived = numba.njit(lambda comm: comm.bcast())(world) if world.rank else world.bcast(np.ones(3))
+        assert_same(arrived, np.ones(3))
+
+
 larger = dc.Op(lambda a, b: a if abs(a) > abs(b) else b, identity=0)
 
 
@@ -245,7 +298,8 @@ def test_a_missing_rank(world, monkeypatch):
         ),
         (lambda comm: comm.allreduce(1.0, ops=1), "allreduce: .*unexpected keyword argument 'ops'"),
         (lambda comm: comm.allreduce(), "allreduce: missing a required argument: 'x'"),
-        (lambda comm: comm.bcast(None), "bcast: where no x is passed, compiled code must be given an out"),
+        (lambda comm: comm.ibcast(None), "ibcast: where no x is passed, compiled code must be given an out"),
+        (lambda comm: comm.bcast(None).sum(), "sum: the dtype of what arrives is not known in compiled code"),
         (lambda comm: comm.bcast(1.0, root=0.5), "bcast: root must be an integer; got float64"),
         (lambda comm: comm.scatter(1.0), "scatter: x must have at least one dimension; got float64"),
         (lambda comm: dc.allreduce(1.0, comm=3), "allreduce: comm must be a communicator; got"),
