@@ -174,6 +174,7 @@ def test_other_arrays_than_last_while_a_call_is_pending(world):
             assert_same(third.wait(), np.arange(1.0, 4.0) * n)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # which NumPy still allows
 def test_x_whose_shape_is_changed_before_the_call_is_known(world):
     """What is remembered is what the call was made with."""
     with together(), world.dup() as comm:
