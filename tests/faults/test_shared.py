@@ -45,8 +45,7 @@ if dc.rank != 2:
             call(place, name, n)
         except dc.DeadlockError as error:
             os.write(1, f"closed {{name}}\\n".encode())
-dc.COMM_WORLD.mpi.Barrier()
-os._exit(0)
+leave()
 """,
     )
     assert job.output.count("late ") == 2 * 11, job.output
@@ -99,8 +98,7 @@ for n in 9, 300000:
         except dc.UsageError as error:
             os.write(1, f"{{error}}\\n".encode())
     call(other, "barrier", 0)
-dc.COMM_WORLD.mpi.Barrier()
-os._exit(0)
+leave()
 """,
     )
     assert job.output.count("interrupted True") == 2, job.output
@@ -135,7 +133,7 @@ for n in 3, 30000:
         except dc.UsageError as error:
             os.write(1, f"{error}\\n".encode())
     dc.COMM_WORLD.mpi.Barrier()
-os._exit(0)
+leave()
 """,
         env={"DCOMP_ENGINE": engine},
     )
@@ -177,8 +175,7 @@ else:
         comm.allgather(np.ones(5))
     except dc.DeadlockError as error:
         os.write(1, b"late\\n")
-dc.COMM_WORLD.mpi.Barrier()
-os._exit(0)
+leave()
 """,
     )
     job.assert_once("\ninterrupted\n|^interrupted\n")
@@ -281,7 +278,7 @@ else:
     both = MPI.Comm.Get_parent().Merge(True)
 os.write(1, f"sum {dc.Communicator(both).allreduce(1)}\\n".encode())
 both.Barrier()
-os._exit(0)
+leave()
 """.replace("START", starts),
         n=2,
     )
@@ -317,8 +314,7 @@ else:
     time.sleep(2)
     if any((result != 100).any() for result in results):
         os.write(1, b"written over\\n")
-dc.COMM_WORLD.mpi.Barrier()
-os._exit(0)
+leave()
 """,
         n=3,
     )
