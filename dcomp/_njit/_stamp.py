@@ -5,6 +5,7 @@ entry that cannot be read anew as one that is gone, and compiles again.
 """
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ class Stamped:
         self.content = content
 
     def __reduce__(self) -> tuple:
-        return _read, (SOURCES, type(self), self.content)
+        # By itself, for what other sources have put there need not exist, or be made otherwise, in these.
+        return _read, (SOURCES, pickle.dumps((type(self), self.content)))
 
 
 def _read(sources: str, *contents: Any) -> Stamped:
-    if sources != SOURCES:  # which may have had other contents
+    if sources != SOURCES:
         raise _Stale(f"compiled by {sources}, not {SOURCES}")
-    kind, content = contents
+    kind, content = pickle.loads(*contents)
     return kind(content)
 
 

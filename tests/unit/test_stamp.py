@@ -1,6 +1,7 @@
 """A cache entry of other sources is one that cannot be read, whatever form it had."""
 
 import pickle
+from typing import NamedTuple
 
 import pytest
 
@@ -18,3 +19,18 @@ def test_entries_of_these_sources():
     copy = pickle.loads(pickle.dumps(_stamp.Stamped(["content"])))
     assert type(copy) is _stamp.Stamped
     assert copy.content == ["content"]
+
+
+class _Content(NamedTuple):
+    one: int = 1
+
+
+def test_contents_that_other_sources_had(monkeypatch):
+    """They are not looked at: of what is told they may have less, or more, or another name."""
+    with monkeypatch.context() as then:
+        then.setattr(_stamp, "SOURCES", "other")
+        told = pickle.dumps(_stamp.Stamped(_Content()))
+    for now in (lambda: None, None):
+        monkeypatch.setattr(f"{__name__}._Content", now)
+        with pytest.raises(OSError, match="compiled by other"):
+            pickle.loads(told)
