@@ -117,7 +117,7 @@ def _have_kernels(node: Any, *, are_several: bool) -> str:
     fault = _first_fault(node, _start_kernels(compiles=False))
     if fault == _UNCOMPILED:  # one rank compiles, and the others find it in the cache
         if MPI.COMM_WORLD.rank == 0:
-            print("dcomp: compiling for this machine, once, which takes some 15 seconds", file=sys.stderr, flush=True)
+            print("dcomp: compiling for this machine, once, which takes 15 to 60 seconds", file=sys.stderr, flush=True)
         fault = _first_fault(node, _start_kernels(compiles=True) if node.rank == 0 else "")
         fault = fault or _first_fault(node, _start_kernels(compiles=True))
     if are_several and not fault:
