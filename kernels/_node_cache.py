@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
 _PAUSE = 0.01  # seconds between two looks at the lock
@@ -78,12 +79,13 @@ def cache_together(compiler: Any, function: Callable, kind: type[NodeCache]) -> 
     compile_it = compiler.compile
 
     def compiled(*signature: Any) -> Any:
-        depth = _depth
-        try:
-            return compile_it(*signature)
-        finally:
-            while _depth > depth:  # it could not be compiled
-                _unlock()
+        with global_compiler_lock:  # numba takes it, too; here, lest the depth be that of another thread
+            depth = _depth
+            try:
+                return compile_it(*signature)
+            finally:
+                while _depth > depth:  # it could not be compiled
+                    _unlock()
 
     compiler.compile = compiled
     return True
@@ -105,6 +107,8 @@ def _wait_for_lock() -> None:
                     break
                 except BlockingIOError:
                     time.sleep(_PAUSE)
+                except OSError:  # a file system without locks: as above
+                    break
         except BaseException:  # a signal's
             _depth += 1
             _unlock()

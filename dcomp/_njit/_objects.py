@@ -99,8 +99,11 @@ class ArrivedType(Held):
         super().__init__("dcomp: what arrives, of a dtype that is not told")
 
     def unify(self, typingctx: Any, other: types.Type) -> types.Type | None:
-        """What it is if another branch has an array or a number."""
-        bare = other.type if isinstance(other, types.Optional) else other
+        """What it is if another branch has an array or a number; what arrives is in C order, whatever that has."""
+        bare: Any = other.type if isinstance(other, types.Optional) else other
+        if isinstance(bare, types.Array) and bare.layout == "F":
+            bare = bare.copy(layout="A")
+            return types.Optional(bare) if isinstance(other, types.Optional) else bare
         return types.unliteral(other) if isinstance(bare, (types.Array, *SINGLE)) else None
 
 

@@ -103,6 +103,28 @@ def test_a_part_that_arrives(world, length):
             assert_same(one, (x + i)[world.block(len(x))])
 
 
+def test_what_arrives_where_the_other_branch_has_an_array_in_fortran_order(world):
+    """It arrives in C order, and must not be read as the other."""
+
+    @numba.njit
+    def second(comm, x):
+        maybe = x if x.size else None
+        whole = x
+        if comm.rank == 0:
+            comm.bcast(x)
+        else:
+            whole = comm.bcast()
+            maybe = whole
+        return whole[0, 1], whole, maybe
+
+    x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    with together():
+        number, *both = second(world, x)
+        assert number == 1.0
+        for one in both:
+            np.testing.assert_array_equal(one, x)
+
+
 def test_what_arrives_is_something_else(world):
     wrong = [np.ones(3, "f4"), np.ones((3, 1)), 1.0]
     for x in wrong:
