@@ -10,8 +10,9 @@ from numba.extending import box
 from numba.np import numpy_support
 
 from ._bridge import Expected
-from ._objects import SINGLE, ArrivedType, leave_if
-from ._rules import bare_of, place
+from ._objects import SINGLE, ArrivedType, leave_if, raise_kept
+from ._rules import bare_of
+from ._rules import place as place_of_code
 
 
 @infer_getattr
@@ -21,7 +22,7 @@ class _Attributes(AttributeTemplate):
     def generic_resolve(self, value: types.Type, name: str) -> Any:  # type: ignore[override]
         raise TypeError(
             f"{name}: the dtype of what arrives is not known in compiled code, where neither x nor out is passed. Pass "
-            f"an out, or a variable x that is None on other ranks than the root{place()}."
+            f"an out, or a variable x that is None on other ranks than the root{place_of_code()}."
         )
 
 
@@ -38,17 +39,27 @@ def _become(context: Any, builder: Any, of: ArrivedType, to: types.Type, value: 
     taken = pyapi.call_function_objargs(take, [builder.bitcast(held.object, pyapi.pyobj)])
     pyapi.decref(take)
     leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, taken))
-    native = pyapi.to_native_value(to, taken)
-    pyapi.decref(taken)  # which is held
-    leave_if(context, builder, pyapi, gil, native.is_error)
-    result = native.value
-    if is_array:
-        array = context.make_array(to)(context, builder, value=result)
-        own, array.meminfo = array.meminfo, held.owner
-        result = array._getvalue()
-        context.nrt.decref(builder, types.MemInfoPointer(types.voidptr), own)
-    pyapi.gil_release(gil)
-    return result
+    place = cgutils.alloca_once(builder, context.get_value_type(to))
+    builder.store(cgutils.get_null_value(place.type.pointee), place)  # each time, as in a loop
+    has_failed = builder.icmp_unsigned("==", taken, pyapi.get_c_object("_Py_NotImplementedStruct"))
+    with builder.if_else(has_failed, likely=False) as (failed, succeeded):
+        with failed:
+            pyapi.decref(taken)
+            pyapi.gil_release(gil)
+            raise_kept(context, builder)
+        with succeeded:
+            native = pyapi.to_native_value(to, taken)
+            pyapi.decref(taken)  # which is held
+            leave_if(context, builder, pyapi, gil, native.is_error)
+            result = native.value
+            if is_array:
+                array = context.make_array(to)(context, builder, value=result)
+                own, array.meminfo = array.meminfo, held.owner
+                result = array._getvalue()
+                context.nrt.decref(builder, types.MemInfoPointer(types.voidptr), own)
+            builder.store(result, place)
+            pyapi.gil_release(gil)
+    return builder.load(place)
 
 
 for _kind in (types.Array, *SINGLE):

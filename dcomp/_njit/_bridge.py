@@ -114,13 +114,12 @@ class Expected(Stamped):
     """What it must be where it is used; the content is the dtype and the dimensions, as in a `Site`."""
 
     def take(self, arrived: Arrived) -> Any:
-        """The result of the call.
-
-        Raises
-        ------
-        TypeError     If it is something else.
-        """
-        _check_result(arrived.site._replace(result=self.content), arrived.value)
+        """The result of the call; NotImplemented if it is something else, as from `Bridge.call`."""
+        try:
+            _check_result(arrived.site._replace(result=self.content), arrived.value)
+        except BaseException as error:  # also of a signal's handler
+            _left.error = error
+            return NotImplemented
         return arrived.value
 
 

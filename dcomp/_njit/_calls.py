@@ -8,14 +8,13 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
-from numba.core.callconv import RETCODE_USEREXC
 from numba.core.imputils import lower_builtin, lower_getattr
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Signature, infer_getattr, infer_global
 from numba.core.typing.templates import signature as signature_of
 from numba.np import numpy_support
 
 from . import _arrived  # noqa: F401
-from ._bridge import Bridge, Reraised, Site
+from ._bridge import Bridge, Site
 from ._inline import DONE, REFUSED, UNTRIED, Inline, can_be_inline
 from ._inline_messages import Message, can_be_message
 from ._objects import (
@@ -31,6 +30,7 @@ from ._objects import (
     RequestType,
     leave_if,
     omitted,
+    raise_kept,
 )
 from ._rules import ATTRIBUTES, FUNCTIONS, METHODS, Given, Rule, bare_of, place, result_of
 from ._single import draw, is_single
@@ -312,7 +312,7 @@ class _Call:
         self._context.nrt.decref(builder, self._result, builder.load(self.place))
         builder.store(cgutils.get_null_value(self.place.type.pointee), self.place)
         self.leave()
-        _raise(self._context, builder)
+        raise_kept(self._context, builder)
 
     def _has_failed(self, returned: Any) -> Any:
         return self._builder.icmp_unsigned("==", returned, self._pyapi.get_c_object("_Py_NotImplementedStruct"))
@@ -329,11 +329,3 @@ class _Call:
             return found
         self._context.nrt.incref(self._builder, kind, value)  # boxing takes one
         return self._pyapi.from_native_value(kind, value, self._env)
-
-
-def _raise(context: Any, builder: Any) -> None:
-    """As a `raise` in compiled code: leave the function, but in a `try`, which goes on to its `except`."""
-    conv = context.call_conv
-    conv.set_static_user_exc(builder, Reraised)
-    with builder.if_then(builder.not_(conv.check_try_status(builder).in_try)):
-        conv._return_errcode_raw(builder, RETCODE_USEREXC)

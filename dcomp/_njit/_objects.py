@@ -9,10 +9,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.callconv import RETCODE_USEREXC
 from numba.core.imputils import lower_builtin, lower_constant, lower_getattr
 from numba.core.typing.templates import Signature, signature
 from numba.extending import NativeValue, box, models, register_model, unbox
 
+from ._bridge import Reraised
 from ._stamp import SOURCES, revive_type, stamp
 
 
@@ -202,6 +204,14 @@ def leave_if(context: Any, builder: Any, pyapi: Any, gil: Any, condition: Any) -
     with cgutils.if_unlikely(builder, condition):
         pyapi.gil_release(gil)
         context.call_conv.return_exc(builder)
+
+
+def raise_kept(context: Any, builder: Any) -> None:
+    """As a `raise` in compiled code of the exception that `_bridge` keeps: leave the function, but go on to `except`."""
+    conv = context.call_conv
+    conv.set_static_user_exc(builder, Reraised)
+    with builder.if_then(builder.not_(conv.check_try_status(builder).in_try)):
+        conv._return_errcode_raw(builder, RETCODE_USEREXC)
 
 
 @lower_constant(Held)

@@ -125,6 +125,24 @@ def test_what_arrives_where_the_other_branch_has_an_array_in_fortran_order(world
             np.testing.assert_array_equal(one, x)
 
 
+def test_what_arrives_is_something_else_and_is_caught(world):
+    @numba.njit
+    def tried(comm, x):
+        whole = x
+        try:
+            if comm.rank == 0:
+                whole = comm.bcast(x)
+            else:
+                whole = comm.bcast()
+        except Exception:
+            return -1.0
+        return whole.sum()
+
+    for _ in range(3):
+        with together():
+            assert tried(world, np.ones(3, "f4" if world.rank else "f8")) == (-1.0 if world.rank else 3.0)
+
+
 def test_what_arrives_is_something_else(world):
     wrong = [np.ones(3, "f4"), np.ones((3, 1)), 1.0]
     for x in wrong:
