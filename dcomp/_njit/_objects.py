@@ -207,7 +207,7 @@ def leave_if(context: Any, builder: Any, pyapi: Any, gil: Any, condition: Any) -
 
 
 def raise_kept(context: Any, builder: Any) -> None:
-    """As a `raise` in compiled code of the exception that `_bridge` keeps: leave the function, but go on to `except`."""
+    """As a `raise` of the exception that `_bridge` keeps: leave the function, or go on to `except`."""
     conv = context.call_conv
     conv.set_static_user_exc(builder, Reraised)
     with builder.if_then(builder.not_(conv.check_try_status(builder).in_try)):
