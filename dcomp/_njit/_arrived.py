@@ -7,12 +7,10 @@ from numba.core import cgutils
 from numba.core.imputils import lower_cast
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import box
-from numba.np import numpy_support
 
 from ._bridge import Expected
-from ._objects import SINGLE, ArrivedType, leave_if, raise_kept
-from ._rules import bare_of
-from ._rules import place as place_of_code
+from ._objects import SINGLE, ArrivedType, expected_of, has_failed, leave_if, raise_kept
+from ._rules import place
 
 
 @infer_getattr
@@ -22,7 +20,7 @@ class _Attributes(AttributeTemplate):
     def generic_resolve(self, value: types.Type, name: str) -> Any:  # type: ignore[override]
         raise TypeError(
             f"{name}: the dtype of what arrives is not known in compiled code, where neither x nor out is passed. Pass "
-            f"an out, or a variable x that is None on other ranks than the root{place_of_code()}."
+            f"an out, or a variable x that is None on other ranks than the root{place()}."
         )
 
 
@@ -30,19 +28,15 @@ def _become(context: Any, builder: Any, of: ArrivedType, to: types.Type, value: 
     """The array or the number. Who casts takes a reference to what is held already: the array is that, too."""
     pyapi, env = context.get_python_api(builder), context.get_env_manager(builder)
     held = cgutils.create_struct_proxy(of)(context, builder, value=value)
-    bare: Any = bare_of(to)
-    is_array = isinstance(bare, types.Array)
-    told = (numpy_support.as_dtype(bare.dtype), bare.ndim) if is_array else (numpy_support.as_dtype(bare), -1)
     gil = pyapi.gil_ensure()
-    take = pyapi.object_getattr_string(env.read_const(env.add_const(Expected(told))), "take")
+    take = pyapi.object_getattr_string(env.read_const(env.add_const(Expected(expected_of(to)))), "take")
     leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, take))
     taken = pyapi.call_function_objargs(take, [builder.bitcast(held.object, pyapi.pyobj)])
     pyapi.decref(take)
     leave_if(context, builder, pyapi, gil, cgutils.is_null(builder, taken))
-    place = cgutils.alloca_once(builder, context.get_value_type(to))
-    builder.store(cgutils.get_null_value(place.type.pointee), place)  # each time, as in a loop
-    has_failed = builder.icmp_unsigned("==", taken, pyapi.get_c_object("_Py_NotImplementedStruct"))
-    with builder.if_else(has_failed, likely=False) as (failed, succeeded):
+    became = cgutils.alloca_once(builder, context.get_value_type(to))
+    builder.store(cgutils.get_null_value(became.type.pointee), became)  # each time, as in a loop
+    with builder.if_else(has_failed(builder, pyapi, taken), likely=False) as (failed, succeeded):
         with failed:
             pyapi.decref(taken)
             pyapi.gil_release(gil)
@@ -52,14 +46,14 @@ def _become(context: Any, builder: Any, of: ArrivedType, to: types.Type, value: 
             pyapi.decref(taken)  # which is held
             leave_if(context, builder, pyapi, gil, native.is_error)
             result = native.value
-            if is_array:
+            if isinstance(to, types.Array):
                 array = context.make_array(to)(context, builder, value=result)
                 own, array.meminfo = array.meminfo, held.owner
                 result = array._getvalue()
                 context.nrt.decref(builder, types.MemInfoPointer(types.voidptr), own)
-            builder.store(result, place)
+            builder.store(result, became)
             pyapi.gil_release(gil)
-    return builder.load(place)
+    return builder.load(became)
 
 
 for _kind in (types.Array, *SINGLE):

@@ -28,6 +28,8 @@ from ._objects import (
     GeneratorType,
     PlanType,
     RequestType,
+    expected_of,
+    has_failed,
     leave_if,
     omitted,
     raise_kept,
@@ -160,10 +162,8 @@ def _lower_call(context: Any, builder: Any, result: types.Type, name: str, given
     if is_single(name, given):
         return draw(context, builder, name, given)
     array = None
-    if isinstance(bare, types.Array):
-        array = numpy_support.as_dtype(bare.dtype), bare.ndim
-    elif isinstance(bare, SINGLE) and ("x" in given or name in _DELIVER):
-        array = numpy_support.as_dtype(bare), -1
+    if isinstance(bare, types.Array) or (isinstance(bare, SINGLE) and ("x" in given or name in _DELIVER)):
+        array = expected_of(bare)
     this = given.pop("self", None) or given.pop("comm", (types.none, context.get_dummy_value()))
     file, line = ("", 0) if loc is None else (loc.filename, loc.line)
     arrives = isinstance(result, ArrivedType)
@@ -234,7 +234,7 @@ class _Call:
         told = pyapi.make_none() if told is None else pyapi.long_from_longlong(told)
         given = [self._boxed(*one) for one in (self._this, *self._given.values())]
         returned = self._ask(name, [told, *given], has_begun)
-        with builder.if_else(self._has_failed(returned), likely=False) as (failed, succeeded):
+        with builder.if_else(has_failed(builder, pyapi, returned), likely=False) as (failed, succeeded):
             with failed:
                 pyapi.decref(returned)
                 self._fail()
@@ -265,10 +265,10 @@ class _Call:
             numbers = [pyapi.long_from_longlong(one) for one in (entry, said, inline.result)]
             given = [self._boxed(*one) for one in self._given.values()]
             returned = self._ask("go_on", [self._boxed(*self._this), *numbers, *given], _YES)
-            with builder.if_else(self._has_failed(returned), likely=False) as (has_failed, has_not):
-                with has_failed:
+            with builder.if_else(has_failed(builder, pyapi, returned), likely=False) as (with_error, without):
+                with with_error:
                     builder.store(failed, state)
-                with has_not:
+                with without:
                     is_true = builder.icmp_unsigned("==", returned, pyapi.get_c_object("_Py_TrueStruct"))
                     builder.store(builder.select(is_true, ended, to_make), state)
             pyapi.decref(returned)
@@ -313,9 +313,6 @@ class _Call:
         builder.store(cgutils.get_null_value(self.place.type.pointee), self.place)
         self.leave()
         raise_kept(self._context, builder)
-
-    def _has_failed(self, returned: Any) -> Any:
-        return self._builder.icmp_unsigned("==", returned, self._pyapi.get_c_object("_Py_NotImplementedStruct"))
 
     def _leave_if(self, condition: Any) -> None:
         leave_if(self._context, self._builder, self._pyapi, self.gil, condition)

@@ -13,6 +13,7 @@ from numba.core.callconv import RETCODE_USEREXC
 from numba.core.imputils import lower_builtin, lower_constant, lower_getattr
 from numba.core.typing.templates import Signature, signature
 from numba.extending import NativeValue, box, models, register_model, unbox
+from numba.np import numpy_support
 
 from ._bridge import Reraised
 from ._stamp import SOURCES, revive_type, stamp
@@ -204,6 +205,18 @@ def leave_if(context: Any, builder: Any, pyapi: Any, gil: Any, condition: Any) -
     with cgutils.if_unlikely(builder, condition):
         pyapi.gil_release(gil)
         context.call_conv.return_exc(builder)
+
+
+def expected_of(of: Any) -> tuple[Any, int]:
+    """NumPy's dtype of an array or a number, and its dimensions, -1 of a number: what `_bridge` compares."""
+    if isinstance(of, types.Array):
+        return numpy_support.as_dtype(of.dtype), of.ndim
+    return numpy_support.as_dtype(of), -1
+
+
+def has_failed(builder: Any, pyapi: Any, returned: Any) -> Any:
+    """Whether `_bridge` keeps an exception for `raise_kept`."""
+    return builder.icmp_unsigned("==", returned, pyapi.get_c_object("_Py_NotImplementedStruct"))
 
 
 def raise_kept(context: Any, builder: Any) -> None:

@@ -115,9 +115,9 @@ def _joined_on_root(name: str, given: Given) -> types.Type:
 def _from_root(name: str, given: Given) -> types.Type:
     out, x = bare_of(given["out"]), bare_of(given["x"])
     like = x if x is not types.none else out
-    if like is types.none and name in ("bcast", "scatter"):
-        return arrived
     if like is types.none:
+        if name in ("bcast", "scatter"):
+            return arrived
         raise TypeError(
             f"{name}: where no x is passed, compiled code must be given an out, to know the dtype and the number of "
             "dimensions of the result; or pass an x that is None on other ranks than the root"

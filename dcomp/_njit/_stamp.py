@@ -27,14 +27,15 @@ class Stamped:
         self.content = content
 
     def __reduce__(self) -> tuple:
-        # By itself, for what other sources have put there need not exist, or be made otherwise, in these.
+        # Pickled by itself: what other sources have put there may be gone in these, or of another form.
         return _read, (SOURCES, pickle.dumps((type(self), self.content)))
 
 
 def _read(sources: str, *contents: Any) -> Stamped:
     if sources != SOURCES:
         raise _Stale(f"compiled by {sources}, not {SOURCES}")
-    kind, content = pickle.loads(*contents)
+    (pickled,) = contents
+    kind, content = pickle.loads(pickled)
     return kind(content)
 
 
