@@ -3,9 +3,9 @@
 The folder `kernels` becomes `dcomp.kernels`: its own name is too general to be installed as a top-level import.
 """
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
-    packages=["dcomp", "dcomp._njit", "dcomp.engine", "dcomp.kernels"],
+    packages=[*find_packages(include=["dcomp", "dcomp.*"], exclude=["dcomp.kernels"]), "dcomp.kernels"],
     package_dir={"dcomp": "dcomp", "dcomp.kernels": "kernels"},
 )
