@@ -30,7 +30,9 @@ class Site(NamedTuple):
     scalar: str | None  # dtype of x, if that is a number: Python's have another
     ndim: int  # of x
     result: tuple[np.dtype, int] | None  # dtype and dimensions that the code expects, -1 for a number
-    arrives: bool  # whether what it must be is known only where it is used
+    # Whether what it must be is known only where it is used. The default is for cache entries of before a `Stamped`
+    # pickled its content by itself: theirs has no such field, and is made before the stamp is compared.
+    arrives: bool = False
 
 
 MESSAGES = ("send", "recv", "sendrecv")

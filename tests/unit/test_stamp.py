@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from dcomp._njit import _stamp
+from dcomp._njit._bridge import Bridge, Site
 
 
 @pytest.mark.parametrize("contents", [(), ("content",), (_stamp.Stamped, "content"), (1, 2, 3)])
@@ -34,3 +35,19 @@ def test_contents_that_other_sources_had(monkeypatch):
         monkeypatch.setattr(f"{__name__}._Content", now)
         with pytest.raises(OSError, match="compiled by other"):
             pickle.loads(told)
+
+
+class _SiteAsBefore:
+    def __reduce__(self):
+        return Site, ("program.py", 3, "step", "sum", ("x",), None, 1, None)
+
+
+class _BridgeAsBefore:
+    def __reduce__(self):
+        return _stamp._read, ("other", Bridge, _SiteAsBefore())
+
+
+def test_contents_that_were_not_pickled_by_themselves():
+    """As landed versions wrote them: made before the stamp is compared, so their form must still be one."""
+    with pytest.raises(OSError, match="compiled by other"):
+        pickle.loads(pickle.dumps(_BridgeAsBefore()))
