@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thin", type=int, default=1, metavar="K", help="of tests with many cases run every K-th case only"
     )
+    parser.addoption("--thin-all", action="store_true", help="with --thin: of all tests, whatever number of cases")
     parser.addoption("--first", type=int, default=0, metavar="I", help="with --thin: the case to begin with")
 
 
@@ -48,11 +49,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out.update(item for item in items if item.get_closest_marker("big"))
     cases = defaultdict(list)
     for item in items:
-        cases[item.nodeid.partition("[")[0]].append(item)
-    for of_one in cases.values():
-        if len(of_one) >= _MANY:
-            kept = of_one[config.getoption("--first") :: config.getoption("--thin")]
-            left_out.update(set(of_one).difference(kept))
+        cases["" if config.getoption("--thin-all") else item.nodeid.partition("[")[0]].append(item)
+    for test, alike in cases.items():
+        if len(alike) >= _MANY or not test:
+            kept = alike[config.getoption("--first") :: config.getoption("--thin")]
+            left_out.update(set(alike).difference(kept))
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]

