@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "big: needs some 12 GB of memory; runs with --big only")
+    config.addinivalue_line("markers", "every_number: of this number of ranks; --thin-all leaves none of its cases out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,7 +50,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out.update(item for item in items if item.get_closest_marker("big"))
     cases = defaultdict(list)
     for item in items:
-        cases["" if config.getoption("--thin-all") else item.nodeid.partition("[")[0]].append(item)
+        if not config.getoption("--thin-all"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+        elif not item.get_closest_marker("every_number"):
+            cases[""].append(item)
     for test, alike in cases.items():
         if len(alike) >= _MANY or not test:
             kept = alike[config.getoption("--first") :: config.getoption("--thin")]

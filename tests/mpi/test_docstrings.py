@@ -48,7 +48,10 @@ def examples(owner: type, names: list[str]) -> list[tuple[str, str, str]]:
 BLOCKING = [name for name, member in vars(Collectives).items() if inspect.isfunction(member)]
 EXAMPLES = [*examples(Collectives, BLOCKING), *examples(dc.Communicator, ["exchange"])]
 
-pytestmark = pytest.mark.skipif(dc.size != 2, reason="the examples are of two ranks")
+pytestmark = [
+    pytest.mark.every_number,
+    pytest.mark.skipif(dc.size != 2, reason="the examples are of two ranks"),
+]
 
 
 def same(result, expected) -> bool:

@@ -14,6 +14,8 @@ from parallel import all_raise, together
 
 import dcomp as dc
 
+pytestmark = pytest.mark.every_number  # of which the results must not depend
+
 LENGTHS = [0, 1, 2, 7, 1000, 4099]
 
 #: What `Generator(20_061)` gives, drawn in this order.

@@ -10,6 +10,8 @@ from parallel import all_raise, together
 
 import dcomp as dc
 
+pytestmark = pytest.mark.every_number  # of which the results must not depend
+
 SMALL = np.dtype([("n", [("a", ">f4"), ("b", "?")]), ("c", "i2", (2,))])
 ORDERED = [*PLAIN, ">i2", ">f8", ">c8", ">M8[s]", PADDED, OFFSETS, SMALL]
 KINDS = ["random", "equal", "two", "presorted", "reversed", "few", "some NaN"]

@@ -11,6 +11,8 @@ from parallel import all_raise, together
 
 import dcomp as dc
 
+pytestmark = pytest.mark.every_number  # of which the results must not depend
+
 CUTS = ["even", "uneven", "one"]
 
 
