@@ -10,7 +10,8 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
-from ._node_cache import KernelCache, cache_together
+from ._kernel_cache import KernelCache
+from ._node_cache import cache_together
 
 # Compiled code contains what it calls, also from other files: a cache entry is good for these very sources only.
 # numba by itself looks at the file of the outermost function alone.

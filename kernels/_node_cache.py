@@ -10,7 +10,6 @@ from typing import Any
 
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import rtsys
 
 _PAUSE = 0.01  # seconds between two looks at the lock
 _lock: Any = None  # the open file, while this process has it
@@ -49,17 +48,6 @@ class NodeCache(FunctionCache):
         with suppress(OSError):  # a full disk: what is compiled serves this process
             super().save_overload(sig, data)
         _unlock()
-
-
-class KernelCache(NodeCache):
-    """The cache of a function that uses nothing of numba's own library beyond the language itself.
-
-    What numba compiles with is imported where something must be compiled; loading alone takes a third of the time.
-    """
-
-    def _load(self, sig: Any, target_context: Any) -> Any:
-        rtsys.initialize(target_context)  # names that compiled code refers to
-        return self._load_overload(sig, target_context)
 
 
 def _is_cached(sig: Any) -> bool:
