@@ -178,10 +178,7 @@ def _box(of: Held, value: Any, c: Any) -> Any:
 
 def look_up(context: Any, builder: Any, pyapi: Any, module: str, name: str) -> Any:
     """An attribute of a module, at run time: a new reference, or NULL and an exception is set. The GIL is held."""
-    # numba has a method for it from 0.61 on.
-    kind = ir.FunctionType(pyapi.pyobj, [pyapi.cstring])
-    load = cgutils.get_or_insert_function(builder.module, kind, "PyImport_ImportModule")
-    imported = builder.call(load, [context.insert_const_string(builder.module, module)])
+    imported = pyapi.import_module(context.insert_const_string(builder.module, module))
     found = cgutils.alloca_once_value(builder, pyapi.get_null_object())
     with cgutils.if_likely(builder, cgutils.is_not_null(builder, imported)):
         builder.store(pyapi.object_getattr_string(imported, name), found)
