@@ -99,7 +99,8 @@ def test_restored_at_any_number_of_ranks(world, folder):
             assert_restored(checkpoint.restore(ranks)[1], full, world)
         last = sorted(folder.glob("*.step-*"))[-1]
         for name, x in full.items():  # without dcomp
-            assert_same(np.array(np.load(last / manifest.Array(("arrays", name), _TOLD).name, mmap_mode="r")), x)
+            path = last / manifest.Array(("arrays", name), _TOLD).name
+            assert_same(np.array(np.load(path, mmap_mode="r" if x.size else None)), x)  # NumPy 1.26 maps no empty ones
 
 
 _TOLD = {"dtype": "'<f8'", "shape": [], "axis": None, "start": 0, "blocks": [], "piece": 1, "checksums": []}

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.fft
 from arrays import DTYPES, assert_same, laid_out, values
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def test_whole_transforms(world, shape, dtype):
     for axis, out_axis in itertools.product(range(len(shape)), [None, *range(len(shape))]):
         with together():
             result = dc.fft.fftn(block(world, whole, axis, 3), axis=axis, out_axis=out_axis)
-            expected = np.fft.fftn(whole)
+            expected = scipy.fft.fftn(whole)  # NumPy's of long doubles is one of doubles before 2.0
             out = axis if out_axis is None else out_axis
             close(result, block(world, expected, out), expected, complex_dtype)
             back = dc.fft.ifftn(result, axis=out, out_axis=axis)

@@ -191,7 +191,7 @@ def test_misuse_of_matrices(world):
 @pytest.mark.parametrize("before", [0, 3], ids=["at first", "when known"])
 def test_misuse_of_products(world, before):
     whole, rows = sparse(12, 12, np.float64), world.block(12)
-    matrix = CSR(*parts(whole[rows]), (12, 12))
+    matrix = CSR(*parts(whole[rows]), (12, 12), comm=world)
     x = np.arange(12.0)
     good, last = x[rows], world.rank == world.size - 1
 
