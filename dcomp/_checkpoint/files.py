@@ -3,6 +3,7 @@
 No communication. What goes wrong is a `CheckpointError` that names the file.
 """
 
+import errno
 import os
 import stat
 import sys
@@ -17,6 +18,7 @@ from .manifest import Array, Digest, digest, overlapping
 _CACHED = 512 << 10  # bytes that stay in a core's cache
 _PATIENCE = 10.0  # seconds after which progress is told, and between two such lines
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link that leads elsewhere, no pipe to hang in
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # as CIFS and some of FUSE's say of a folder
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -103,8 +105,17 @@ def _write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
         done += os.pwrite(fd, data[done:], offset + done)
 
 
+def sync_names(folder: str) -> None:
+    """Bring the names in a folder to the disk, unless the file system can do that with files alone."""
+    try:
+        sync(folder)
+    except CheckpointError as error:
+        if error.errno not in _CANNOT:
+            raise
+
+
 def sync(path: str) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Bring a file to the disk."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

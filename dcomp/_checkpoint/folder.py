@@ -21,7 +21,7 @@ import weakref
 from typing import NamedTuple
 
 from .._errors import CheckpointError
-from .files import sync, trouble, write_whole
+from .files import sync_names, trouble, write_whole
 from .manifest import NAME, Manifest
 
 _SAVED = re.compile(r"([0-9]{8,})\.step-([0-9]+)")
@@ -86,12 +86,12 @@ class Folder:
         """Put a step whose arrays are on the disk into its place."""
         draft = self.draft(saved)
         write_whole(os.path.join(draft, NAME), manifest.packed())
-        sync(draft)
+        sync_names(draft)
         try:
             os.rename(draft, os.path.join(self.path, saved.name))
         except OSError as error:
             raise trouble(draft, error) from None
-        sync(self.path)
+        sync_names(self.path)
 
     def give_up(self, saved: Saved) -> None:
         """Remove a step that cannot be written; what cannot be removed the next save tries again."""
@@ -117,7 +117,7 @@ class Folder:
         if missing:
             os.makedirs(self.path, exist_ok=True)
         for path in missing:
-            sync(os.path.dirname(path))
+            sync_names(os.path.dirname(path))
 
     def _clean(self) -> None:
         for name in os.listdir(self.path):

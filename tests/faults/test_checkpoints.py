@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -423,6 +424,26 @@ def test_a_manifest_of_nonsense(saved, change):
     """It is refused, and no memory is asked for; the limit leaves room for little."""
     rewrite(saved, change)
     assert_refused(saved)
+
+
+@pytest.mark.parametrize("of_a_folder", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_syncs_files_alone(tmp_path, monkeypatch, of_a_folder):
+    """CIFS and some of FUSE's say EINVAL; what the disk cannot take is an error nevertheless."""
+    sync = os.fsync
+
+    def fsync(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(of_a_folder, os.strerror(of_a_folder))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with dc.Checkpoint(tmp_path) as checkpoint:
+        if of_a_folder == errno.EIO:
+            with pytest.raises(dc.CheckpointError, match="Input/output error"):
+                checkpoint.save(1, x=np.arange(5.0))
+            return
+        checkpoint.save(1, x=np.arange(5.0))
+        np.testing.assert_array_equal(checkpoint.restore()[1]["x"], np.arange(5.0))
 
 
 def test_a_manifest_that_memory_does_not_hold(saved, monkeypatch):
