@@ -10,7 +10,7 @@
 #
 #   __main__ -> _doctor _tune _sbatch -> _checkpoint
 #     -> random linalg fft _sums _sorting _statistics -> _conjugate -> _csr _dense _axes -> _whole _keys
-#     -> _functions _arrays _recovery -> _world -> _communicator _ends -> _njit
+#     -> _functions _arrays _recovery -> _world -> _communicator _ends -> _njit _shared_arrays
 #     -> _direct _quick _quick_messages _world_map
 #     -> _collectives _nonblocking _persistent _point_to_point _objects _halo _entries _stream _stopping
 #     -> _layers _exchanges
@@ -34,7 +34,8 @@
 #   _arrays          arrays in the memory that the ranks of a node share
 #   _world           COMM_WORLD and COMM_SELF; their first use starts everything
 #   _world_map       the settings of the job, and which ranks share a node
-#   _communicator    who takes part: split, node, cart, shared arrays
+#   _communicator    who takes part: split, node, cart
+#   _shared_arrays   arrays that every rank of a node reads and writes
 #   _njit            the collectives in code that numba compiles
 #   _collectives ... signatures and docstrings, one short def per call
 #   _stopping        whether the job is to stop: signals, and the end of its time

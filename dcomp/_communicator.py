@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from math import prod
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -11,13 +10,11 @@ import numpy as np
 from mpi4py import MPI
 
 from . import _halo, _table, _world_map
-from ._buffers import layout_of
-from ._calls import call_site, describe, told_of
-from ._checks import fingerprint, normalise_axis
+from ._calls import describe, told_of
+from ._checks import normalise_axis
 from ._collectives import Collectives
 from ._direct import use_direct_calls
 from ._errors import RankFailedError, UsageError
-from ._explain import Testimony
 from ._layout import block_slice, dims_create
 from ._nonblocking import NonBlocking
 from ._objects import Objects
@@ -25,16 +22,15 @@ from ._persistent import Persistent
 from ._point_to_point import PointToPoint
 from ._quick import use_shared_calls
 from ._quick_messages import use_shared_messages
+from ._shared_arrays import SharedArrays
 from ._stopping import Stopping
 from .engine import losses, recovery
-from .engine.agreement import accuse, agree_simply, gather_integers
-from .engine.channel import Steps
+from .engine.agreement import agree_simply
 from .engine.plans import Plan
 from .engine.requests import carry_out, run
-from .engine.segment import node_memory
 
 
-class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, Stopping):
+class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, Stopping, SharedArrays):
     """A group of ranks that communicate with each other and with no one else.
 
     Parameters
@@ -74,8 +70,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False
-        self._shared_arrays: list[np.ndarray] = []
-        self._windows: list[MPI.Win] = []  # of those that are not in the ranks' heaps
+        self._shared = []
         if self._channel.meeting is not None:
             use_shared_calls(self)
             if self._channel.mail is not None:
@@ -211,11 +206,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
                     f"free: {channel.name} has requests in flight on rank {self.rank}; wait for them first."
                 )
             self._agree("free", fault)
-            for window in self._windows:
-                window.Free()
-            for array in self._shared_arrays:
-                _world_map.segment().let_go(array, self.node.size)
-            self._shared_arrays.clear()
+            self._free_shared_arrays()
             for part in (self._node, self._leaders):
                 if part is not None and part is not self:
                     part.free()
@@ -284,77 +275,6 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
             made = channel.data.Create_cart(grid, closed, reorder=False)
         cart = CartComm._wrap(made, f"{channel.name}.cart({grid})")
         return cart  # type: ignore[return-value]
-
-    def shared_array(self, shape: int | Sequence[int], dtype: Any = float) -> np.ndarray:
-        """One array per node, zero at first, which every rank of the node reads and writes; collective.
-
-        Parameters
-        ----------
-        shape, dtype     The same on every rank of the node.
-
-        Returns
-        -------
-        array, C-contiguous, the same memory on all ranks of `comm.node`
-
-        Notes
-        -----
-        It lies in the memory that the node's ranks share (see `dcomp.empty`), on the part of the first, and lasts until
-        the communicator has been freed and no rank has it or a view of it any more. Where there is none, or that is
-        full, it is an MPI-3 shared window (MPI-4.1, 12.2.3), whose memory is gone when the communicator is freed.
-        What one rank writes is seen by the others after ``comm.node.barrier()``.
-
-        Raises
-        ------
-        MemoryError     On every rank, if it is larger than the node's memory.
-        """
-        fault: Exception | None = None
-        extents: tuple[int, ...] = ()
-        element = np.dtype(float)
-        try:
-            extents, element = layout_of(shape, dtype, "shared_array")
-            nbytes, limit = prod(extents) * element.itemsize, node_memory()
-            if nbytes > limit:
-                fault = MemoryError(
-                    f"shared_array: shape {extents} of {element}: {nbytes} bytes are more than the node's {limit}"
-                )
-        except (TypeError, ValueError) as error:
-            fault = error
-        channel = self._channel
-        with channel.turn("shared_array"):
-            self._agree("shared_array", fault, dtype=element)
-            run(channel, "shared_array", self._compare_shapes(extents))
-        node = self.node
-        with node._channel.turn("shared_array"):
-            array = self._array_for(node, extents, element)
-        if node.rank == 0:
-            array[...] = np.zeros((), element)
-        node.barrier()
-        return array
-
-    def _array_for(self, node: "Communicator", extents: tuple[int, ...], element: np.dtype) -> np.ndarray:
-        segment = _world_map.segment()
-        array = None if segment is None else segment.array_for_all(node._channel.sync, extents, element)
-        if array is None:
-            nbytes = prod(extents) * element.itemsize
-            window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
-            self._windows.append(window)
-            memory, _ = window.Shared_query(0)
-            array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
-        elif node.rank == 0:
-            self._shared_arrays.append(array)
-        return array
-
-    def _compare_shapes(self, extents: tuple[int, ...]) -> Steps:
-        """The ranks of a node must ask for one shape; nodes may differ. Cost: 8 bytes per rank."""
-        channel = self._channel
-        shapes: dict[int, set[int]] = {}
-        for member, shape in zip(
-            channel.members, (yield from gather_integers(channel, [fingerprint(f"{extents}")])), strict=True
-        ):
-            shapes.setdefault(_world_map.node_of(member), set()).add(shape)
-        if max(map(len, shapes.values())) > 1:
-            testimony = Testimony("shared_array", (("shape", f"{extents}"),), call_site(), None)
-            yield from accuse(channel, testimony, None, "call")
 
 
 class CartComm(Communicator):
