@@ -1,20 +1,18 @@
 """The cache of kernels: they come from it without what compiling alone needs.
 
 numba's own would import what it compiles with, SciPy included, which takes longer than all else at the start of a job;
-and have LLVM read what other code could inline, which takes two thirds of the rest. And it would make a file for every
-function to see whether that can be done, on every rank, which is much to ask of a file system of many nodes.
+and have LLVM read what other code could inline, which takes two thirds of the rest.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core.caching import CompileResultCacheImpl
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import compile_result
 from numba.core.runtime import rtsys
 
-from ._node_cache import NodeCache
+from ._node_cache import Contents, NodeCache
 
 
 class _Library(JITCodeLibrary):
@@ -35,26 +33,8 @@ class _Library(JITCodeLibrary):
         return self._shared_module
 
 
-_writable: set[str] = set()  # folders of caches
-
-
-def _remember(locator: Any) -> Any:
-    """One of numba's classes that find the folder of a function's cache, for which it is tried but once."""
-
-    class Locator(locator):
-        def ensure_cache_path(self) -> None:
-            path = self.get_cache_path()
-            if path not in _writable:
-                super().ensure_cache_path()
-                _writable.add(path)
-
-    return Locator
-
-
-class _Contents(CompileResultCacheImpl):
-    """What is in an entry: what numba puts there, and the names of what is defined, which it finds in LLVM's form."""
-
-    _locator_classes = [_remember(locator) for locator in CompileResultCacheImpl._locator_classes]
+class _Contents(Contents):
+    """What numba has in an entry, and the names of what is defined, which it would find in LLVM's form."""
 
     def reduce(self, result: Any) -> tuple:
         module = result.library._get_module_for_linking()
@@ -81,7 +61,7 @@ class _Contents(CompileResultCacheImpl):
 class KernelCache(NodeCache):
     """The cache of a function that uses nothing of numba's own library beyond the language itself."""
 
-    _impl_class: Any = _Contents
+    _impl_class = _Contents
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         rtsys.initialize(target_context)  # names that compiled code refers to

@@ -2,13 +2,15 @@
 
 import fcntl
 import os
+import pickle
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
 
 _PAUSE = 0.01  # seconds between two looks at the lock
@@ -16,8 +18,58 @@ _lock: Any = None  # the open file, while this process has it
 _depth = 0
 
 
+_writable: set[str] = set()  # folders of caches
+
+
+def _remember(locator: Any) -> Any:
+    """One of numba's classes that find the folder of a function's cache. It is tried once whether that can be written
+    to; numba would make a file there for every function on every rank, which is much to ask of a shared file system.
+    """
+
+    class Locator(locator):
+        def ensure_cache_path(self) -> None:
+            path = self.get_cache_path()
+            if path not in _writable:
+                super().ensure_cache_path()
+                _writable.add(path)
+
+    return Locator
+
+
+class Contents(CompileResultCacheImpl):
+    """What is in an entry, and where it lies."""
+
+    _locator_classes = [_remember(locator) for locator in CompileResultCacheImpl._locator_classes]
+
+
+class _Entries(IndexDataCacheFile):
+    """Files of which each says what it is of. With numba's, only the index does, and it is written first: when the disk
+    is full, a process is killed or two write at a time, it has the data of other sources, types or processors.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        packed = self._dump(data)
+        super().save(key, (*self._about(key), zlib.crc32(packed), packed))
+
+    def load(self, key: Any) -> Any:
+        entry = super().load(key)
+        if entry is None:
+            return None
+        *about, checksum, packed = entry
+        return pickle.loads(packed) if (*about, checksum) == (*self._about(key), zlib.crc32(packed)) else None
+
+    def _about(self, key: Any) -> tuple:
+        return self._version, self._source_stamp, key
+
+
 class NodeCache(FunctionCache):
     """The cache of one function; who does not find what it looks for compiles it, and others wait."""
+
+    _impl_class: Any = Contents
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file = _Entries(self._cache_path, self._impl.filename_base, self._cache_file._source_stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not _is_cached(sig):
@@ -45,6 +97,7 @@ class NodeCache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         if not _is_cached(sig):
             return
+        _writable.discard(self._cache_path)  # the folder may be gone
         with suppress(OSError):  # a full disk: what is compiled serves this process
             super().save_overload(sig, data)
         _unlock()
@@ -62,7 +115,9 @@ def cache_together(compiler: Any, function: Callable, kind: type[NodeCache]) -> 
     """
     try:
         compiler._cache = kind(function)
-    except RuntimeError:
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # NUMBA_CACHE_LOCATOR_CLASSES names what is none
+            raise
         return False
     compile_it = compiler.compile
 
