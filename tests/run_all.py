@@ -9,7 +9,6 @@ Prints a table of counts, and what failed.
 """
 
 import argparse
-import itertools
 import os
 import re
 import subprocess
@@ -30,14 +29,16 @@ _OTHERWISE = (
     (4, {"DCOMP_RANKS_PER_NODE": "2"}, ""),
     (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
-#: So many ranks have all cases of every test, with the first interpreter. On other numbers a quarter of all cases runs,
-#: each time another one; from so many ranks on, which are more than a small machine has cores, half of that. Without
-#: shared memory and on two nodes every test runs, but a third of the cases of those with many.
-_FULL, _THIN, _CROWDED, _THIN_OTHERWISE = 3, 4, 8, 3
+#: By the number of ranks, which part of so many of all cases runs with the first interpreter, and with the others. No
+#: two of several ranks have the same. What is not here runs whole.
+_PARTS = {1: (0, 4), 4: (1, 4), 8: (2, 8)}
+_PARTS_OF_OTHERS = {1: (2, 4), 2: (0, 2), 3: (1, 4), 4: (3, 4), 8: (5, 8)}
+#: Without shared memory and on two nodes every test runs, but a part of the cases of those with many; likewise whole
+#: programs with the other interpreters.
+_THIRDS, _THIRDS_OF_OTHERS = (0, 1, 2), (1, 2, 0)
 #: What the MPI makes no difference to.
 _ONCE = (
-    "unit/test_documents.py", "programs/test_cache.py", "programs/test_numba.py", "programs/test_prk.py",
-    "programs/test_scaling.py",
+    "unit/test_documents.py", "programs/test_cache.py", "programs/test_prk.py", "programs/test_scaling.py"
 )  # fmt: skip
 #: Several tests at a time, of those that mostly wait for what they have started.
 _SEVERAL = ("-n", "3", "--dist", "worksteal")
@@ -91,26 +92,25 @@ def _all_runs(
     once = [] if is_first else [f"--ignore={TESTS / name}" for name in _ONCE]
     paths = (TESTS / "unit", TESTS / "kernels") if is_first else (TESTS / "unit",)
     yield "one process", [*_pytest(python, mpi, None, *paths), *_SEVERAL, *once], {}
-    parts = itertools.count()
+    parts = _PARTS if is_first else _PARTS_OF_OTHERS
     for n in ranks:
         settings = {"DCOMP_ENGINE": "shared"} if n == 2 else {}  # an error if it does not come about
-        is_full = is_first and n == _FULL
-        thin = [] if is_full else [*_thin(next(parts), _THIN * (1 + (n >= _CROWDED))), "--thin-all"]
-        yield f"{n} rank{'s' * (n > 1)}", [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
-    parts = itertools.count(0 if is_first else 1)
-    for n, settings, file in _OTHERWISE:
+        thin = [*_thin(*parts[n]), "--thin-all"] if n in parts else []
+        name = f"{n} rank{'s' * (n > 1)}" + (f", 1/{parts[n][1]} of all" if thin else "")
+        yield name, [*_pytest(python, mpi, n, TESTS / "mpi"), *thin], settings
+    thirds = _THIRDS if is_first else _THIRDS_OF_OTHERS
+    for third, (n, settings, file) in zip(thirds, _OTHERWISE, strict=True):
         name = ", ".join(f"{key.removeprefix('DCOMP_').lower()} {value}" for key, value in settings.items())
-        thin = _thin(next(parts), _THIN_OTHERWISE)
-        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *thin], settings
+        yield f"{n} ranks, {name}", [*_pytest(python, mpi, n, TESTS / "mpi" / file), *_thin(third, 3)], settings
     programs = _pytest(python, mpi, None, TESTS / "faults", TESTS / "programs")
-    thin = [] if is_first else _thin(next(parts), _THIN_OTHERWISE)
+    thin = [] if is_first else _thin(1, 3)
     yield "whole programs", [*programs, *_SEVERAL, *once, *thin], {}
     machines = _pytest(python, mpi, None, TESTS / "hosts", TESTS / "slurm")
     yield "two hosts, Slurm cluster", [*machines, "-n", "2", "--dist", "loadfile"], {}
 
 
-def _thin(first: int, step: int) -> list[str]:
-    return ["--thin", str(step), "--first", str(first % step)]
+def _thin(part: int, parts: int) -> list[str]:
+    return ["--thin", str(parts), "--part", str(part)]
 
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:

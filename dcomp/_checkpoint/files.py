@@ -18,8 +18,8 @@ from .manifest import Array, Digest, digest, overlapping
 _CACHED = 512 << 10  # bytes that stay in a core's cache
 _PATIENCE = 10.0  # seconds after which progress is told, and between two such lines
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link that leads elsewhere, no pipe to hang in
-_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # as CIFS and some of FUSE's say of a folder
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # as CIFS and some of FUSE's say of a folder
 
 
 def trouble(path: str, error: OSError) -> CheckpointError:
@@ -110,7 +110,7 @@ def sync_names(folder: str) -> None:
     try:
         sync(folder)
     except CheckpointError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in _CANNOT_SYNC:
             raise
 
 

@@ -49,7 +49,7 @@ BLOCKING = [name for name, member in vars(Collectives).items() if inspect.isfunc
 EXAMPLES = [*examples(Collectives, BLOCKING), *examples(dc.Communicator, ["exchange"])]
 
 pytestmark = [
-    pytest.mark.every_number,
+    pytest.mark.whole,
     pytest.mark.skipif(dc.size != 2, reason="the examples are of two ranks"),
 ]
 

@@ -14,6 +14,8 @@ from dcomp.engine import mpi
 if dc.COMM_WORLD.node.size == dc.size:
     pytest.skip("all ranks are on one node; a run of its own has several", allow_module_level=True)
 
+pytestmark = pytest.mark.whole  # on several nodes only, of which few runs are
+
 
 @pytest.fixture
 def nodes(world, needs_checks):

@@ -14,7 +14,7 @@ from parallel import all_raise, together
 
 import dcomp as dc
 
-pytestmark = pytest.mark.every_number  # of which the results must not depend
+pytestmark = pytest.mark.whole  # its results must not depend on the number of ranks
 
 LENGTHS = [0, 1, 2, 7, 1000, 4099]
 

@@ -827,6 +827,7 @@ def test_what_cannot_be_written_in_place(node, known):
         comm.allreduce(x, out=x)
 
 
+@pytest.mark.whole  # takes two ranks
 def test_cores_are_told_apart_also_where_a_rank_waits_long(world):
     """In a scan of two ranks one has nothing to do, and sleeps; it has to take part in the probe all the same."""
     meeting = world._channel.meeting

@@ -10,7 +10,7 @@ from parallel import all_raise, together
 
 import dcomp as dc
 
-pytestmark = pytest.mark.every_number  # of which the results must not depend
+pytestmark = pytest.mark.whole  # its results must not depend on the number of ranks
 
 SMALL = np.dtype([("n", [("a", ">f4"), ("b", "?")]), ("c", "i2", (2,))])
 ORDERED = [*PLAIN, ">i2", ">f8", ">c8", ">M8[s]", PADDED, OFFSETS, SMALL]

@@ -24,7 +24,7 @@ def _run(n: int, *arguments: object, **settings: str) -> str:
 @pytest.mark.parametrize(("check", "half"), [("local", 0), ("off", 1)])
 def test_without_the_checks_results_are_the_same(check, half):
     # Ranks that meet in shared memory compare their calls in any case.
-    output = _run(3, *_FILES, "--thin", 2, "--first", half, DCOMP_CHECK=check, DCOMP_ENGINE="mpi")
+    output = _run(3, *_FILES, "--thin", 2, "--part", half, DCOMP_CHECK=check, DCOMP_ENGINE="mpi")
     assert int(re.search(r"(\d+) passed", output)[1]) > 400
     assert "the checks are off" in output
 
