@@ -115,7 +115,7 @@ def _thin(part: int, parts: int) -> list[str]:
 
 def _smoke_runs(python: Path, mpi: str) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     yield "2 ranks, a few", _pytest(python, mpi, 2, *(TESTS / "mpi" / f"test_{name}.py" for name in _SMOKE)), {}
-    yield "a program", [*_pytest(python, mpi, None, TESTS / "programs"), "-k", "agrees and kmeans and 2"], {}
+    yield "a program", [*_pytest(python, mpi, None, TESTS / "programs"), "-k", "agrees and kmeans and 3"], {}
 
 
 def _try(python: Path, launcher: list[str]) -> tuple[str, str]:

@@ -104,6 +104,7 @@ def wait_for_names(
     while not (dead := lost.intersection(ranks).union(find_lost(comm))):
         if is_over() or time.monotonic() > start + (_NAMES if comm.Is_revoked() else _NEWS):
             break
+        MPI.COMM_SELF.Iprobe()  # Open MPI hears of deaths in calls that wait; the guard may be late on a busy machine
         time.sleep(1e-3)
     return tuple(sorted(dead))
 

@@ -68,8 +68,9 @@ def lose(comm, name, x, dying):
         while time.monotonic() < start + 20:
             call(comm, x)
     except dc.RankFailedError as error:
-        assert set(error.ranks) & set(world[-dying:]), (name, error.ranks, world)
-        os.write(1, f"{name} {time.monotonic() - start - 0.03:.3f}\\n".encode())
+        seconds = time.monotonic() - start - 0.03
+        assert set(error.ranks) & set(world[-dying:]), (name, error.ranks, world, seconds)
+        os.write(1, f"{name} {seconds:.3f}\\n".encode())
     with_error = 0
     for again in range(2):
         try:
