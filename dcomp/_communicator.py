@@ -70,7 +70,7 @@ class Communicator(Collectives, NonBlocking, Persistent, PointToPoint, Objects, 
         self._node: Communicator | None = None
         self._leaders: Communicator | None = None
         self._has_leaders = False
-        self._shared = []
+        self._let_go = []
         if self._channel.meeting is not None:
             use_shared_calls(self)
             if self._channel.mail is not None:

@@ -1,6 +1,7 @@
 """Arrays in memory that the ranks of a node share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -24,7 +25,7 @@ class SharedArrays:
     _channel: Channel
     _agree: Any
     node: Any
-    _shared: list[Any]  # the arrays of this rank's heap, and windows, which stand for those that are in none
+    _let_go: list[Callable[[], None]]  # of each array that this rank keeps, and of each window
 
     def shared_array(self, shape: int | Sequence[int], dtype: Any = float) -> np.ndarray:
         """One array per node, zero at first, which every rank of the node reads and writes; collective.
@@ -78,11 +79,11 @@ class SharedArrays:
         if array is None:
             nbytes = prod(extents) * element.itemsize
             window = MPI.Win.Allocate_shared(nbytes if node.rank == 0 else 0, element.itemsize or 1, comm=node.mpi)
-            self._shared.append(window)
+            self._let_go.append(window.Free)
             memory, _ = window.Shared_query(0)
             array = np.ndarray(extents, element, buffer=memory)  # type: ignore[arg-type]
         elif node.rank == 0:
-            self._shared.append(array)
+            self._let_go.append(partial(segment.let_go, array, node.size))
         return array
 
     def _compare_shapes(self, extents: tuple[int, ...]) -> Steps:
@@ -98,9 +99,6 @@ class SharedArrays:
             yield from accuse(channel, testimony, None, "call")
 
     def _free_shared_arrays(self) -> None:
-        for one in self._shared:
-            if isinstance(one, MPI.Win):
-                one.Free()
-            else:
-                _world_map.segment().let_go(one, self.node.size)
-        self._shared = []
+        for let_go in self._let_go:
+            let_go()
+        self._let_go = []

@@ -16,8 +16,6 @@ from numba.core.compiler_lock import global_compiler_lock
 _PAUSE = 0.01  # seconds between two looks at the lock
 _lock: Any = None  # the open file, while this process has it
 _depth = 0
-
-
 _writable: set[str] = set()  # folders of caches
 
 
@@ -49,14 +47,15 @@ class _Entries(IndexDataCacheFile):
 
     def save(self, key: Any, data: Any) -> None:
         packed = self._dump(data)
-        super().save(key, (*self._about(key), zlib.crc32(packed), packed))
+        super().save(key, (self._about(key), zlib.crc32(packed), packed))
 
     def load(self, key: Any) -> Any:
         entry = super().load(key)
         if entry is None:
             return None
-        *about, checksum, packed = entry
-        return pickle.loads(packed) if (*about, checksum) == (*self._about(key), zlib.crc32(packed)) else None
+        about, checksum, packed = entry
+        is_good = about == self._about(key) and checksum == zlib.crc32(packed)
+        return pickle.loads(packed) if is_good else None
 
     def _about(self, key: Any) -> tuple:
         return self._version, self._source_stamp, key

@@ -29,8 +29,8 @@ _OTHERWISE = (
     (4, {"DCOMP_RANKS_PER_NODE": "2"}, ""),
     (5, {"DCOMP_RANKS_PER_NODE": "3"}, "test_lanes.py"),
 )
-#: By the number of ranks, which part of so many of all cases runs with the first interpreter, and with the others. No
-#: two of several ranks have the same. What is not here runs whole.
+#: By the number of ranks, which part of so many of all cases runs: with the first interpreter, and with the others,
+#: where those of 2, 3 and 4 ranks together are all. What is not here runs whole.
 _PARTS = {1: (0, 4), 4: (1, 4), 8: (2, 8)}
 _PARTS_OF_OTHERS = {1: (2, 4), 2: (0, 2), 3: (1, 4), 4: (3, 4), 8: (5, 8)}
 #: Without shared memory and on two nodes every test runs, but a part of the cases of those with many; likewise whole

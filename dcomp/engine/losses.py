@@ -48,7 +48,8 @@ def may_come_of_loss(error: BaseException | None) -> bool:
 
 
 def find_lost(comm: MPI.Intracomm) -> list[int]:
-    """The ranks in COMM_WORLD of those members that MPI knows to be dead."""
+    """The ranks in COMM_WORLD of those members that MPI knows to be dead, and it looks for news."""
+    MPI.COMM_SELF.Iprobe()  # it does so in its calls only, and the guard may be late on a busy machine
     failed, world = comm.Get_failed(), MPI.COMM_WORLD.Get_group()
     ranks = MPI.Group.Translate_ranks(failed, range(failed.size), world)
     failed.Free()
@@ -104,7 +105,6 @@ def wait_for_names(
     while not (dead := lost.intersection(ranks).union(find_lost(comm))):
         if is_over() or time.monotonic() > start + (_NAMES if comm.Is_revoked() else _NEWS):
             break
-        MPI.COMM_SELF.Iprobe()  # Open MPI hears of deaths in calls that wait; the guard may be late on a busy machine
         time.sleep(1e-3)
     return tuple(sorted(dead))
 

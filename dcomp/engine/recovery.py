@@ -49,7 +49,6 @@ def shrink(channel: Channel, function: str) -> MPI.Intracomm:
                     "died, and would wait for it. Open MPI notices no os._exit with another status than 0.",
                     sorted(missed),
                 )
-            MPI.COMM_SELF.Iprobe()  # lets MPI look for news
             time.sleep(1e-3)
         made: Any = channel.sync.Shrink()
         return made
